@@ -1,0 +1,30 @@
+"""The loaded data as Lightning takes it."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from builder.data.load import Data
+from builder.data.loader import TensorLoader
+
+
+class DataModule(pl.LightningDataModule):
+    """Loaders of the three splits; a split that the data set doesn't have gives no loader."""
+
+    def __init__(self, data: Data) -> None:
+        super().__init__()
+        self.data = data
+        # Made once: Lightning asks anew in every trainer call, and a position set on a loader has to last.
+        self._loaders = {split: data.loader(split) for split in data.splits}
+
+    def train_dataloader(self) -> TensorLoader:
+        """Batches of the train split."""
+        return self._loaders["train"]
+
+    def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
+        """Batches of the val split; an empty list if there is none."""
+        return self._loaders.get("val", [])
+
+    def test_dataloader(self) -> TensorLoader | list[TensorLoader]:
+        """Batches of the test split; an empty list if there is none."""
+        return self._loaders.get("test", [])

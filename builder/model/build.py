@@ -1,0 +1,83 @@
+"""A definition in YAML → the `nn.Module`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from builder.config.folders import blocks, search_path
+from builder.config.origin import Origins
+from builder.config.yaml_file import read_yaml
+from builder.errors import ConfigError
+from builder.model.infer import SkipInit, explore
+from builder.model.make import Maker, Names, Refused, Sizes
+from builder.model.read import read_definition
+from builder.model.spec import Definition
+
+
+def construct(
+    definition: Definition, given: Names, data: Names, sizes: Sizes, device: torch.device | str | None = None
+) -> nn.Module:
+    """Make the model for real: what a hand-written constructor does, in its order.
+
+    Args:
+        definition: the model.
+        given: values for its arguments.
+        data: facts of the data set.
+        sizes: the sizes that were left out, as `explore` found them.
+        device: where parameters and buffers are made; `meta` makes them without memory and without initial values.
+
+    Raises:
+        ConfigError: an initialiser refuses its arguments.
+    """
+    maker = Maker(exploring=False, sizes=sizes)
+    context: Any = nullcontext()
+    if device is not None and torch.device(device) != torch.device("cpu"):
+        context = torch.device(device)
+    skip: Any = SkipInit() if device is not None and torch.device(device).type == "meta" else nullcontext()
+    try:
+        with context, skip:
+            return maker.root(definition, given, data)
+    except Refused:
+        raise ConfigError(*maker.faults) from None
+
+
+def build(
+    source: str | Path | Mapping[str, Any],
+    /,
+    *,
+    data: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    **args: Any,
+) -> nn.Module:
+    """Build a model from a YAML file, or from the mapping that such a file holds.
+
+    Initial weights are drawn from PyTorch's global generator: `torch.manual_seed(0)` before gives the weights that the
+    hand-written class would get.
+
+    Args:
+        source: a file with a module definition, or the definition itself.
+        data: facts that its formulas use as `data.<name>`.
+        device: where to make parameters and buffers.
+        **args: values for the definition's `args`.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        ConfigError: something is wrong with the definition; all faults at once.
+    """
+    if isinstance(source, Mapping):
+        raw, origins, name = dict(source), Origins(), "Model"
+    else:
+        document = read_yaml(Path(source))
+        raw, origins = document.value, document.origins
+        name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
+    definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
+    sizes = explore(definition, args, data or {}).sizes
+    return construct(definition, args, data or {}, sizes, device)

@@ -1,0 +1,45 @@
+"""Where in the YAML a running model failed, and what was there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+
+from builder.errors import DEFAULT, Origin, Path
+from builder.model.classes import DefinedModule
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The innermost line of a `forward` in YAML that an exception passed through, and the tensors it saw."""
+
+    origin: Origin
+    path: Path
+    values: tuple[str, ...]
+
+
+def explain(error: BaseException) -> Explained:
+    """What the traceback of an exception says about the model's YAML; empty where it passed through none of it."""
+    found = Explained(DEFAULT, (), ())
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        module = frame.f_locals.get("self")
+        if isinstance(module, DefinedModule):
+            if frame.f_code is getattr(type(module).forward, "__code__", None) and module._recipe.text is not None:
+                recipe = module._recipe
+                origin = Origin(recipe.origin.file, trace.tb_lineno, override=recipe.origin.override)
+                found = Explained(origin, recipe.path, _tensors(frame))
+        trace = trace.tb_next
+    return found
+
+
+def _tensors(frame: FrameType) -> tuple[str, ...]:
+    """The shapes of the local tensors of a frame, by name."""
+    return tuple(
+        f"{name}: {list(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+        for name, value in frame.f_locals.items()
+        if isinstance(value, torch.Tensor)
+    )

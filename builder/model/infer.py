@@ -1,0 +1,236 @@
+"""Runs a model once on the meta device: finds the sizes that were left out, every shape, and what doesn't fit.
+
+Nothing is allocated and nothing is initialised, so that this costs a few microseconds a layer whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from builder.errors import ConfigError, Fault, nearest
+from builder.lang.formula import FormulaError
+from builder.model.make import Maker, Names, Pending, Refused, Sizes, settle
+from builder.model.misfit import Call, Record, Shape, misfit, shapes, tensors
+from builder.model.scope import evaluate
+from builder.model.spec import Definition, Input, Node
+
+GUESSES = (64, 224, 32, 16, 8, 256, 512)
+"""Sizes tried in turn for the free dimensions of inputs; the first with which the model runs is taken."""
+
+BATCH = 2
+"""The size of each input's first dimension, if it is free: more than one, since batch norms refuse a single value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """What the meta device told: the model on it, the sizes found, the calls in order, and the inputs it was given."""
+
+    model: nn.Module
+    sizes: Sizes
+    calls: tuple[Call, ...]
+    inputs: Mapping[str, Any]
+    outputs: Any
+    ran: bool
+    nodes: Mapping[str, Node]
+
+
+class SkipInit(TorchFunctionMode):
+    """Leaves out the initialisers that constructors call: on the meta device they cost time and do nothing."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor of an initialiser unchanged; call all else."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def explore(
+    definition: Definition, given: Names, data: Names, examples: Mapping[str, tuple[Shape, str]] | None = None
+) -> Exploration:
+    """Make the model on the meta device and run it.
+
+    Args:
+        definition: the model.
+        given: values for its arguments.
+        data: facts of the data set.
+        examples: shape (batch dimension included) and dtype of the tensors that the data set gives, by input name.
+
+    Raises:
+        ConfigError: a layer refuses its arguments, or shapes don't fit, or a size can't be found.
+    """
+    _check_given(definition, given)
+    maker, model = _make(definition, given, data)
+    guesses = GUESSES if _free(definition, examples or {}) else GUESSES[:1]
+    failures: list[Fault] = []
+    for guess in guesses:
+        inputs = _inputs(definition, {"data": data, **model.__dict__}, examples or {}, guess)
+        if inputs is None:
+            return _unrun(model, maker)
+        if failures:
+            maker, model = _make(definition, given, data)
+        try:
+            calls, outputs = _run(model, inputs, maker.nodes)
+        except _Misfit as misfit:
+            failures.append(misfit.fault)
+            continue
+        except Refused:
+            failures.append(maker.faults[0])
+            continue
+        for path in settle(model):
+            _refuse_idle(maker, path)
+        return Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
+    raise ConfigError(failures[0])
+
+
+def _make(definition: Definition, given: Names, data: Names) -> tuple[Maker, nn.Module]:
+    maker = Maker(exploring=True)
+    try:
+        with torch.device("meta"), SkipInit():
+            return maker, maker.root(definition, given, data)
+    except Refused:
+        raise ConfigError(*maker.faults) from None
+
+
+def _check_given(definition: Definition, given: Names) -> None:
+    faults = []
+    for name in given:
+        if name not in definition.args:
+            faults.append(Fault(f"{definition.name} has no argument {name!r}", (*definition.place.path, "args"),
+                                definition.place.origin, nearest=nearest(name, definition.args)))  # fmt: skip
+    for name, argument in definition.args.items():
+        if argument.required and name not in given:
+            faults.append(Fault(f"argument {name!r} is required", argument.place.path, argument.place.origin,
+                                found="required", expected="a value in its place"))  # fmt: skip
+    if faults:
+        raise ConfigError(*faults)
+
+
+def _free(definition: Definition, examples: Mapping[str, Any]) -> bool:
+    """Whether an input has a free dimension besides the first."""
+    return any(
+        isinstance(dim, str)
+        for item in definition.inputs
+        if not item.optional and item.name not in examples
+        for dim in (item.shape or ())[1:]
+    )
+
+
+def _inputs(
+    definition: Definition, names: Names, examples: Mapping[str, tuple[Shape, str]], guess: int
+) -> dict[str, Any] | None:
+    """Inputs on the meta device; None if nothing is known of one of them."""
+    free: dict[str, int] = {}
+    inputs: dict[str, Any] = {}
+    for item in definition.inputs:
+        if item.optional:
+            continue
+        if item.name in examples:
+            shape, dtype = examples[item.name]
+            _unify(item, shape, names, free)
+            inputs[item.name] = torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+        elif item.dtype in ("int", "float", "str"):
+            inputs[item.name] = {"int": 1, "float": 1.0, "str": ""}[item.dtype]
+        elif item.shape is None:
+            return None
+        else:
+            shape = tuple(_dim(item, index, names, free, guess) for index in range(len(item.shape)))
+            inputs[item.name] = torch.empty(shape, dtype=getattr(torch, item.dtype), device="meta")
+    return inputs
+
+
+def _dim(item: Input, index: int, names: Names, free: dict[str, int], guess: int) -> int:
+    assert item.shape is not None
+    dim = item.shape[index]
+    if isinstance(dim, str):
+        return free.setdefault(dim, BATCH if index == 0 else guess)
+    try:
+        size = evaluate(dim, names)
+    except FormulaError as error:
+        raise ConfigError(Fault(str(error), item.place.path, item.place.origin)) from None
+    if type(size) is not int or size < 0:
+        raise ConfigError(Fault(f"dimension {index} of input {item.name!r} is not a size", item.place.path,
+                                item.place.origin, found=size))  # fmt: skip
+    return size
+
+
+def _unify(item: Input, shape: Shape, names: Names, free: dict[str, int]) -> None:
+    """Check the declared shape of an input against that of the data."""
+    if item.shape is None:
+        return
+    wanted = [free.setdefault(dim, size) if isinstance(dim, str) else evaluate(dim, names)
+              for dim, size in zip(item.shape, shape, strict=False)]  # fmt: skip
+    if len(item.shape) != len(shape) or tuple(wanted) != shape:
+        shown = ", ".join(dim if isinstance(dim, str) else str(evaluate(dim, names)) for dim in item.shape)
+        raise ConfigError(
+            Fault(f"input {item.name!r} doesn't fit the data", item.place.path, item.place.origin,
+                  found=f"[{shown}]", expected=f"{list(shape)}, the shape of {item.name!r} in a batch of the data")
+        )  # fmt: skip
+
+
+class _Misfit(Exception):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+def _run(model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node]) -> tuple[tuple[Call, ...], Any]:
+    """Run the model, recording the first call of each module."""
+    record = Record()
+    handles = list(_watch(model, record))
+    try:
+        with torch.no_grad(), torch.device("meta"), SkipInit():
+            outputs = model(**inputs)
+    except Refused:
+        raise
+    except Exception as error:  # whatever a layer raises, a user's among them
+        raise _Misfit(misfit(model, error, record, nodes)) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(record.calls.values()), outputs
+
+
+def _watch(model: nn.Module, record: Record) -> Iterator[Any]:
+    """Note what goes into each module and what comes out; all tensors are kept, so that no two share an identity."""
+    for path, module in model.named_modules():
+
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Any, path: str = path) -> None:
+            record.running.append((path, tensors((args, kwargs))))
+
+        def leave(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any, path: str = path) -> None:
+            _, given = record.running.pop()
+            record.calls.setdefault(path, Call(path, shapes(given), shapes(output)))
+            record.givers.extend((tensor, path) for tensor in tensors(output))
+
+        yield module.register_forward_pre_hook(enter, with_kwargs=True)
+        yield module.register_forward_hook(leave, with_kwargs=True)
+
+
+def _refuse_idle(maker: Maker, path: str) -> None:
+    node = maker.nodes[path]
+    raise ConfigError(
+        Fault(f"the sizes of layer {path!r} can't be found: it was not called when the model was run",
+              node.place.path, node.place.origin, hint=f"give {node.type} its sizes")
+    )  # fmt: skip
+
+
+def _unrun(model: nn.Module, maker: Maker) -> Exploration:
+    """A model of whose inputs nothing is known: it can't be run, so that no size may be missing."""
+    for path, module in model.named_modules():
+        if isinstance(module, Pending):
+            node = maker.nodes[path]
+            raise ConfigError(
+                Fault(f"the sizes of layer {path!r} can't be found: nothing is known of the model's inputs",
+                      node.place.path, node.place.origin,
+                      hint="declare their shapes, for example `inputs: {x: [B, 3, 32, 32]}`, or give the sizes")
+            )  # fmt: skip
+    return Exploration(model, maker.sizes, (), {}, None, False, maker.nodes)

@@ -1,0 +1,282 @@
+"""Tree → `nn.Module`: makes the layers in the order in which they are written, as a hand-written constructor does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from builder import registry
+from builder.catalog.arguments import check_arguments
+from builder.errors import Fault, nearest
+from builder.lang.formula import FormulaError
+from builder.model.classes import class_of
+from builder.model.scope import evaluate
+from builder.model.sizes import infer_sizes, inferable
+from builder.model.spec import Definition, Node, Place, TensorSpec, Value
+
+MAX_REPEAT = 100_000
+
+Names = Mapping[str, Any]
+"""What formulas see: arguments, `i`, `data`."""
+
+Sizes = dict[str, dict[str, Any]]
+"""Module path → the constructor arguments that were left out, with their values."""
+
+
+class Refused(Exception):
+    """A part can't be made; its fault is in the maker's list already."""
+
+
+@dataclass(slots=True)
+class Maker:
+    """Makes modules from a tree.
+
+    When `exploring`, arguments are checked, faults are collected in `faults`, and a layer that lacks a size becomes a
+    `Pending`, which enters it in `sizes` when it is first called. Otherwise `sizes` holds them all.
+    """
+
+    exploring: bool
+    sizes: Sizes = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    """Module path → the node that made it; filled when exploring."""
+
+    def root(self, definition: Definition, given: Names, data: Names) -> nn.Module:
+        """The model itself, with values for some of its arguments.
+
+        Raises:
+            Refused: it can't be made.
+        """
+        return self._definition(definition, given, {"data": data}, "")
+
+    def _definition(self, definition: Definition, given: Names, outer: Names, path: str) -> nn.Module:
+        """An instance of a definition; `outer` is what it sees besides its own arguments."""
+        names = dict(outer)
+        for name, argument in definition.args.items():
+            names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
+        module: Any = (cls := class_of(definition)).__new__(cls)
+        nn.Module.__init__(module)
+        # Plain values: past nn.Module.__setattr__, which would look for parameters in each.
+        module.__dict__.update((name, names[name]) for name in (*definition.args, *sorted(definition.outer_args)))
+        refused = False
+        for section in definition.sections:
+            try:
+                if section == "layers":
+                    self._children(module, definition.layers, names, path)
+                else:
+                    for spec in definition.parameters if section == "parameters" else definition.buffers:
+                        self._tensor(module, spec, names)
+            except Refused:
+                refused = True
+        if refused:
+            raise Refused
+        for target, source, place in definition.tie:
+            self._tie(module, target, source, place)
+        return module
+
+    def _children(self, parent: nn.Module, nodes: tuple[Node, ...], names: Names, path: str) -> None:
+        refused = False
+        for node in nodes:
+            try:
+                child = self._node(node, names, f"{path}.{node.name}" if path else node.name)
+            except Refused:
+                refused = True
+            else:
+                parent.add_module(node.name, child)
+        if refused:
+            raise Refused
+
+    def _node(self, node: Node, names: Names, path: str) -> nn.Module:
+        if self.exploring:
+            self.nodes[path] = node
+        if node.kind == "layer":
+            return self.layer(node, names, path)
+        if node.kind == "definition":
+            assert node.definition is not None
+            return self._definition(node.definition, {}, names, path)
+        if node.kind == "block":
+            assert node.definition is not None
+            given = {key: self._value(value, node.argument_places[key], names) for key, value in node.arguments.items()}
+            return self._definition(node.definition, given, {}, path)
+        return self._container(node, names, path)
+
+    def _container(self, node: Node, names: Names, path: str) -> nn.Module:
+        container: nn.Module = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}.get(
+            node.kind, nn.ModuleDict
+        )()
+        if node.element is None:
+            self._children(container, node.children, names, path)
+            return container
+        for index in range(self._repeats(node, names)):
+            container.add_module(str(index), self._node(node.element, {**names, "i": index}, f"{path}.{index}"))
+        return container
+
+    def _repeats(self, node: Node, names: Names) -> int:
+        count = self._value(node.repeat, node.place, names)
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_REPEAT:
+            self._refuse(node.place, "'repeat' counts copies", found=count, expected=f"a number from 0 to {MAX_REPEAT}")
+        return int(count)
+
+    def layer(self, node: Node, names: Names, path: str, inputs: tuple[Any, ...] | None = None) -> nn.Module:
+        """A layer from its class; `inputs` are those of its first call, where they are known.
+
+        Raises:
+            Refused: its class refuses the arguments.
+        """
+        assert node.target is not None
+        arguments = {key: self._argument(node, key, names, path, inputs) for key in node.arguments}
+        nested_missing = any(isinstance(value, Pending) for value in arguments.values())
+        missing = set(inferable(node.target)) - set(arguments)
+        if missing and path in self.sizes:
+            arguments = self.sizes[path] | arguments
+        elif missing and inputs is not None:
+            self.sizes[path] = infer_sizes(node.target, missing, inputs)
+            arguments = self.sizes[path] | arguments
+        elif missing or nested_missing:
+            assert self.exploring, f"no sizes for {path}"
+            return Pending(self, node, names, path)
+        if self.exploring:
+            self._check(node, arguments)
+        try:
+            module: nn.Module = node.target(**arguments)
+        except Exception as error:  # the constructor of any layer, a user's among them
+            if not self.exploring:
+                raise
+            self._refuse(node.place, f"{node.type} refuses its arguments: {_first_line(error)}", found=arguments)
+        return module
+
+    def _argument(self, node: Node, key: str, names: Names, path: str, inputs: tuple[Any, ...] | None) -> Any:
+        """A constructor's argument; a layer that is one gets the inputs of the layer that it is given to."""
+        assert node.target is not None
+        value = node.arguments[key]
+        if not isinstance(value, Node):
+            return _as_written_by_hand(node.target, key, self._value(value, node.argument_places[key], names))
+        if value.kind == "layer" and inputs is not None:
+            return self.layer(value, names, f"{path}.{key}", inputs)
+        return self._node(value, names, f"{path}.{key}")
+
+    def _check(self, node: Node, arguments: Names) -> None:
+        places = node.argument_places
+        faults = check_arguments(
+            "layer", node.type, node.target, arguments,
+            path=node.place.path,
+            origin_of=lambda key: places[key].origin if key in places else node.place.origin,
+        )  # fmt: skip
+        if faults:
+            self.faults.extend(faults)
+            raise Refused
+
+    def _tensor(self, module: nn.Module, spec: TensorSpec, names: Names) -> None:
+        if spec.value is not None:
+            functions = {name: registry.functions.get(name) for name in spec.value.functions}
+            try:
+                tensor = torch.as_tensor(spec.value.bind(functions)(names))
+            except Exception as error:  # whatever the expression's functions raise
+                self._refuse(spec.place, f"the value of buffer {spec.name!r} can't be computed: {_first_line(error)}")
+        else:
+            tensor = self._initialised(spec, names)
+        if spec.dtype is not None:
+            tensor = tensor.to(getattr(torch, spec.dtype))
+        if spec.role == "parameter":
+            module.register_parameter(spec.name, nn.Parameter(tensor, requires_grad=spec.requires_grad))
+        else:
+            module.register_buffer(spec.name, tensor, persistent=spec.persistent)
+
+    def _initialised(self, spec: TensorSpec, names: Names) -> torch.Tensor:
+        shape = self._value(spec.shape, spec.place, names)
+        if not isinstance(shape, list | tuple) or not all(type(size) is int and size >= 0 for size in shape):
+            self._refuse(spec.place, f"the shape of {spec.role} {spec.name!r} is not a list of sizes", found=shape)
+        dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
+        tensor = torch.zeros(shape, dtype=dtype) if spec.init is None else torch.empty(shape, dtype=dtype)
+        if spec.init is not None:
+            arguments = {key: self._value(value, spec.place, names) for key, value in spec.init_arguments.items()}
+            try:
+                registry.initialisers.get(spec.init)(tensor, **arguments)
+            except (TypeError, ValueError, RuntimeError) as error:
+                self._refuse(
+                    spec.place, f"{spec.init} can't initialise {spec.role} {spec.name!r}: {_first_line(error)}"
+                )
+        return tensor
+
+    def _tie(self, module: nn.Module, target: str, source: str, place: Place) -> None:
+        """Let the parameter `target` be the parameter `source`; either may be missing by a typing error."""
+        known = dict(module.named_parameters(remove_duplicate=False))
+        pending = any(isinstance(part, Pending) for part in module.modules())
+        for name in (source, target):
+            if name not in known and not pending:
+                self._refuse(place, f"no parameter {name!r} to tie", nearest=nearest(name, known))
+        if source not in known or target.rpartition(".")[0] not in dict(module.named_modules()):
+            return
+        owner, _, leaf = target.rpartition(".")
+        parent = module.get_submodule(owner)
+        if not isinstance(parent, Pending):
+            setattr(parent, leaf, known[source])
+
+    def _value(self, value: Value, place: Place, names: Names) -> Any:
+        try:
+            return evaluate(value, names)
+        except FormulaError as error:
+            self._refuse(place, str(error))
+
+    def _refuse(self, place: Place, message: str, **details: Any) -> Any:
+        self.faults.append(Fault(message, place.path, place.origin, **details))
+        raise Refused
+
+
+class Pending(nn.Module):
+    """A layer whose sizes are not known yet. Its first call finds them, makes the layer and runs that."""
+
+    def __init__(self, maker: Maker, node: Node, names: Names, path: str) -> None:
+        super().__init__()
+        self._maker, self._node, self._names, self._path = maker, node, names, path
+        self._made: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer, made to fit these inputs."""
+        if not self._made:
+            self._made = (self._maker.layer(self._node, self._names, self._path, (*args, *kwargs.values())),)
+        return self._made[0](*args, **kwargs)
+
+    @property
+    def made(self) -> nn.Module | None:
+        """The layer, once it was called."""
+        return self._made[0] if self._made else None
+
+
+def settle(model: nn.Module) -> list[str]:
+    """Put made layers in the place of the pending ones; returns the paths of those that were never called."""
+    idle = []
+    for path, module in list(model.named_modules()):
+        for name, child in list(module._modules.items()):
+            if isinstance(child, Pending):
+                if child.made is None:
+                    idle.append(f"{path}.{name}" if path else name)
+                else:
+                    module._modules[name] = child.made
+    return idle
+
+
+def _as_written_by_hand(target: Callable[..., Any], name: str, value: Any) -> Any:
+    """A value from YAML as one would write it in Python: a dtype for its name, a tuple for a list."""
+    if name == "dtype" and isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype):
+        return getattr(torch, value)
+    if isinstance(value, list) and name not in _list_parameters(target):
+        return tuple(_as_written_by_hand(target, "", item) for item in value)
+    return value
+
+
+@cache
+def _list_parameters(target: Callable[..., Any]) -> frozenset[str]:
+    """The parameters of a callable that are declared to be lists."""
+    parameters = inspect.signature(target).parameters.values()
+    return frozenset(item.name for item in parameters if "list" in str(item.annotation).lower())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

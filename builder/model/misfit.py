@@ -1,0 +1,134 @@
+"""Says what doesn't fit when a model fails on the meta device: both layers, both shapes, and what sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from builder.errors import DEFAULT, Fault, Origin, Path
+from builder.model.explain import explain
+from builder.model.make import Pending
+from builder.model.sizes import rules
+from builder.model.spec import Node
+
+Shape = tuple[int, ...]
+
+SETS_OUTPUT = (
+    "out_features", "out_channels", "embedding_dim", "hidden_size", "num_features", "num_channels", "normalized_shape",
+    "embed_dim", "d_model",
+)  # fmt: skip
+"""Arguments that set the size of what a layer gives, most telling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The first call of a module: the shapes of the tensors that went in and came out."""
+
+    path: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened so far in a run: finished calls, calls still running, and which module gave which tensor."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    running: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    givers: list[tuple[torch.Tensor, str]] = field(default_factory=list)
+
+    def giver(self, inputs: tuple[Any, ...]) -> str | None:
+        """The path of the innermost module that gave one of these tensors; else of the one that finished last."""
+        for tensor, path in self.givers:
+            if any(tensor is value for value in inputs):
+                return path
+        return next(reversed(self.calls), None)
+
+
+def tensors(value: Any) -> tuple[torch.Tensor, ...]:
+    """All tensors in a value, in order."""
+    if isinstance(value, torch.Tensor):
+        return (value,)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return tuple(tensor for item in value for tensor in tensors(item))
+    return ()
+
+
+def shapes(value: Any) -> tuple[Shape, ...]:
+    """The shapes of all tensors in a value, in order."""
+    return tuple(tuple(tensor.shape) for tensor in tensors(value))
+
+
+def misfit(model: nn.Module, error: Exception, record: Record, nodes: Mapping[str, Node]) -> Fault:
+    """The fault that an exception of the model stands for."""
+    path, inputs = record.running[-1] if record.running else ("", ())
+    giver = record.giver(inputs)
+    origin, place = _place(error, path, nodes)
+    module = _module(model, path)
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    given = ", ".join(str(list(tensor.shape)) for tensor in inputs) or "nothing"
+    layer = f"{_type(module, path, nodes)} {path!r}" if path else f"the model's forward ({first})"
+    wanted = _wanted(module, inputs)
+    if path and not wanted:
+        layer += f" ({first})"
+    return Fault(
+        f"shapes don't fit in {layer}", place, origin,
+        found=_Text(f"an input of shape {given}" + (f", {_given_by(model, giver, record, nodes)}" if giver else "")),
+        expected=wanted, hint=_hint(first),
+    )  # fmt: skip
+
+
+class _Text(str):
+    """Text that is shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _place(error: Exception, path: str, nodes: Mapping[str, Node]) -> tuple[Origin, Path]:
+    """The line of the layer that failed; of the forward, if no layer of the tree did."""
+    told = explain(error)
+    if path in nodes:
+        return nodes[path].place.origin, nodes[path].place.path
+    return (told.origin, told.path) if told.path else (DEFAULT, ())
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    module = model.get_submodule(path)
+    return module.made if isinstance(module, Pending) and module.made is not None else module
+
+
+def _type(module: nn.Module, path: str, nodes: Mapping[str, Node]) -> str:
+    return nodes[path].type if path in nodes else type(module).__name__
+
+
+def _wanted(module: nn.Module, inputs: tuple[Any, ...]) -> str | None:
+    """Which size argument of a layer its input contradicts."""
+    for name, rule in rules(type(module)).items():
+        value = getattr(module, name, None)
+        try:
+            got = rule(inputs)
+        except (IndexError, AttributeError):
+            continue
+        if value is not None and value != got and value != (got,):
+            return f"{name}={value}, as it says; {name}={got} would fit"
+    return None
+
+
+def _given_by(model: nn.Module, giver: str, record: Record, nodes: Mapping[str, Node]) -> str:
+    module = _module(model, giver)
+    setter = next((f" ({name}={getattr(module, name)})" for name in SETS_OUTPUT if hasattr(module, name)), "")
+    outputs = ", ".join(str(list(shape)) for shape in record.calls[giver].outputs)
+    return f"after {_type(module, giver, nodes)} {giver!r}{setter}, which gave {outputs}"
+
+
+def _hint(first: str) -> str | None:
+    if "meta tensor" in first or "meta" in first.lower() and "item" in first:
+        return "what flows depends on the data's values, which aren't known here: give the sizes of the layers after it"
+    return None

@@ -1,0 +1,124 @@
+"""What a module definition in YAML says, as a tree: nothing is built, nothing is evaluated, every name is resolved.
+
+A definition is read once; every fault in it is found before the first layer is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from builder.errors import Origin, Path
+from builder.lang.formula import Formula
+from builder.lang.forward import Expression, Forward
+
+CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
+
+DEFINITION_KEYS = (
+    "name", "description", "args", "inputs", "blocks", "parameters", "buffers", "layers", "forward", "tie"
+)  # fmt: skip
+"""The keys of a module definition."""
+
+NODE_KEYS = (*DEFINITION_KEYS, "type", "repeat", "layer", "unused")
+"""Keys of a node that are the language's; a constructor argument of such a name goes under `args`."""
+
+Kind = Literal["layer", "block", "definition", "Sequential", "ModuleList", "ModuleDict"]
+
+Value = Any
+"""A value of the config in which each `=…` text has become a `Formula` and each nested layer a `Node`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the config: its path, and where it was written."""
+
+    origin: Origin
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of a definition. Without a default it is required."""
+
+    name: str
+    default: Value
+    required: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What `forward` takes by that name.
+
+    `shape` holds sizes, formulas and names of free dimensions; it is None where nothing is said. A `dtype` of `int`,
+    `float`, `bool` or `str` is a plain Python value, all others are dtypes of tensors.
+    """
+
+    name: str
+    shape: tuple[int | str | Formula, ...] | None
+    dtype: str
+    optional: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A parameter or buffer of a definition: a shape with an initialiser, or an expression that gives its value."""
+
+    name: str
+    role: Literal["parameter", "buffer"]
+    place: Place
+    shape: Value = None
+    dtype: str | None = None
+    init: str | None = None
+    init_arguments: Mapping[str, Value] = field(default_factory=dict)
+    value: Expression | None = None
+    persistent: bool = True
+    requires_grad: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One entry of `layers`.
+
+    `target` makes a layer; `definition` is a block's or the node's own; `children` are a container's layers, or
+    `element` the one that it repeats. `arguments` are what the layer or block is given.
+    """
+
+    name: str
+    kind: Kind
+    type: str
+    place: Place
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+    argument_places: Mapping[str, Place] = field(default_factory=dict)
+    target: Callable[..., Any] | None = None
+    definition: Definition | None = None
+    children: tuple[Node, ...] = ()
+    numbered: bool = False
+    repeat: Value = None
+    element: Node | None = None
+    unused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A module definition: the model, a block, or a node's own.
+
+    `sections` gives the order in which `parameters`, `buffers` and `layers` are written, which is the order in which
+    they are made, and so in which they draw random numbers.
+    """
+
+    name: str
+    place: Place
+    args: Mapping[str, Argument] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    parameters: tuple[TensorSpec, ...] = ()
+    buffers: tuple[TensorSpec, ...] = ()
+    layers: tuple[Node, ...] = ()
+    numbered: bool = False
+    forward: Forward | None = None
+    sections: tuple[str, ...] = ("parameters", "buffers", "layers")
+    tie: tuple[tuple[str, str, Place], ...] = ()
+    outer_args: frozenset[str] = frozenset()
+    """Arguments of the enclosing definitions that `forward` uses; only a node's own definition has them."""

@@ -1,0 +1,195 @@
+"""The straight line: the order in which a config becomes a trained model. Each station is called once, from here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from builder.config.compose import Composed, dump_yaml, saved_yaml
+from builder.config.folders import blocks
+from builder.config.validate import validate
+from builder.data.load import Data, load
+from builder.errors import LayerError
+from builder.model.build import construct
+from builder.model.explain import explain
+from builder.model.filled import filled
+from builder.model.infer import Exploration, explore
+from builder.model.read import read_definition
+from builder.model.spec import Definition
+from builder.runs.environment import environment
+from builder.runs.folder import Run, open_run
+from builder.runs.git import repository
+from builder.training.seeding import reseed
+from builder.training.task import Task, read_task
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What stands before training: the data, the model's tree and sizes, and the task."""
+
+    composed: Composed
+    data: Data
+    definition: Definition
+    found: Exploration
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found; that it exists means that nothing is wrong."""
+
+    name: str
+    model: str
+    parameters: int
+    trainable: int
+    layers: int
+    train: int
+    val: int
+    test: int
+    steps_per_epoch: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: fine. {self.model} with {self.parameters:,} parameters ({self.trainable:,} trainable) in "
+            f"{self.layers} layers; {self.train} / {self.val} / {self.test} samples to train / validate / test, "
+            f"{self.steps_per_epoch} steps an epoch"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """How a training ended, and where its run lies."""
+
+    run: Path
+    state: str
+    metrics: Mapping[str, float]
+    epoch: int
+    step: int
+    seconds: float
+
+
+def prepare(composed: Composed) -> Prepared:
+    """All stations before training, up to the model on the meta device.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    validate(composed)
+    values, origins = composed.values, composed.origins
+    definition = read_definition(
+        values["model"], origins, ("model",), blocks(composed.search_path), _class_name(composed)
+    )
+    data = load(values["data"], values["seed"], origins)
+    examples = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
+    task = read_task(values["task"], data.facts, [item.name for item in definition.inputs], origins)
+    found = explore(definition, {}, data.facts.values, examples)
+    return Prepared(composed, data, definition, found, task)
+
+
+def check(composed: Composed) -> CheckReport:
+    """Everything up to the first training step, without training.
+
+    Raises:
+        ConfigError: something is wrong with the config; all faults of a station at once.
+    """
+    ready = prepare(composed)
+    model, data = ready.found.model, ready.data
+    parameters = list(model.parameters())
+    sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
+             for split in ("train", "val", "test")}  # fmt: skip
+    return CheckReport(
+        name=composed.values["name"],
+        model=ready.definition.name,
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trainable=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        layers=sum(1 for module in model.modules() if not list(module.children())),
+        steps_per_epoch=len(data.loader("train")),
+        **sizes,
+    )
+
+
+def _class_name(composed: Composed) -> str:
+    choice = composed.choices.get("model") or "model"
+    name = "".join(part[:1].upper() + part[1:] for part in choice.replace("-", "_").replace("/", "_").split("_"))
+    return name if name.isidentifier() else "Model"
+
+
+def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
+    """Check the config, train the model in a new run folder, and seal that folder however it ends.
+
+    Raises:
+        ConfigError: something is wrong with the config; no run folder is made.
+        LayerError: a layer raised; the run is sealed as failed.
+        RunError: the run folder can't be written.
+        KeyboardInterrupt: the user stopped it; the run is sealed as interrupted.
+    """
+    started = time.perf_counter()
+    ready = prepare(composed)
+    values, origins = composed.values, composed.origins
+    reseed(values["seed"], "init")
+    model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes)
+    with _open(ready) as run:
+        from builder.training.fit import fit
+
+        try:
+            result = fit(
+                model, ready.task, ready.data,
+                config=values, origins=origins, run_dir=run.path, seed=values["seed"], quiet=quiet,
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise _explained(error) from error
+        seconds = time.perf_counter() - started
+        run.seal(result.state, reason=result.reason, epoch=result.epoch, step=result.step, metrics=result.metrics,
+                 seconds=seconds)  # fmt: skip
+    return TrainReport(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
+
+
+def _open(ready: Prepared) -> Run:
+    """The run folder, with all that is known before training."""
+    composed = ready.composed
+    code = repository()
+    run = open_run(
+        composed.values["output_dir"], composed.values["name"],
+        config_yaml=saved_yaml(composed), overrides=composed.overrides,
+        environment=environment({"torch": _torch_facts()}, repository=code),
+        patch=code.patch if code is not None else None, name_origin=composed.origins.of(("name",)),
+    )  # fmt: skip
+    model = filled(
+        composed.values["model"], ready.definition, {}, ready.data.facts.values, ready.found,
+        blocks(composed.search_path),
+    )  # fmt: skip
+    run.write_text("model.yaml", dump_yaml(model))
+    return run
+
+
+def _torch_facts() -> dict[str, Any]:
+    """What of PyTorch's build and of this machine decides a run's bits."""
+    cuda = torch.cuda.is_available()
+    return {
+        "version": torch.__version__,
+        "git_version": torch.version.git_version,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        if cuda
+        else ["cpu"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _explained(error: RuntimeError) -> Exception:
+    """An exception of the model with the YAML line it came from; itself, where it came from elsewhere."""
+    told = explain(error)
+    if not told.path:
+        return error
+    lines = [f"{told.origin}: {'.'.join(map(str, told.path))}: {type(error).__name__}: {error}"]
+    lines += [f"  {value}" for value in told.values]
+    return LayerError("\n".join(lines))

@@ -1,0 +1,70 @@
+"""Runs on disk, and the one that is meant by a name."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from builder.errors import UsageError, nearest
+from builder.runs import status
+from builder.runs.durable import told
+
+_SHOWN = 5
+
+
+def runs_in(output_dir: pathlib.Path | str) -> list[pathlib.Path]:
+    """All run folders `<output_dir>/<experiment>/<run>`, oldest first; none if the folder isn't there.
+
+    Raises:
+        RunError: a folder can't be read.
+    """
+    root = pathlib.Path(output_dir)
+    if not root.is_dir():
+        return []
+    runs = [run for experiment in _folders(root) for run in _folders(experiment) if (run / status.FILE).is_file()]
+    return sorted(runs, key=lambda run: (run.name, str(run)))
+
+
+def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.Path:
+    """The run that is meant by a folder, by the last part of its name, or by a beginning of either that no other has.
+
+    `name` may be a path to the run, `<date>_<time>_<hash>`, its `<hash>`, or either one cut short.
+
+    Raises:
+        UsageError: there is none, or more than one; names the nearest, or those that fit.
+        RunError: a folder can't be read.
+    """
+    given = pathlib.Path(name)
+    if name and (given / status.FILE).is_file():
+        return given
+    runs = runs_in(output_dir)
+    names = {run: (run.name, run.name.rsplit("_", 1)[-1], f"{run.parent.name}/{run.name}") for run in runs}
+    fitting = [run for run in runs if name in names[run]]
+    if not fitting:
+        fitting = [run for run in runs if any(one.startswith(name) for one in names[run])]
+    if len(fitting) == 1:
+        return fitting[0]
+    if name and not fitting and given.is_dir():
+        raise UsageError(f"{name} is not a run folder: it holds no {status.FILE}")
+    raise UsageError(_several(name, fitting) if fitting else _none(name, output_dir, names))
+
+
+def _several(name: str, fitting: list[pathlib.Path]) -> str:
+    shown = "\n".join(f"  {run}" for run in fitting[-_SHOWN:])
+    newest = f", the newest {_SHOWN} being" if len(fitting) > _SHOWN else ""
+    return f"{len(fitting)} runs fit {name!r}{newest}:\n{shown}"
+
+
+def _none(name: str, output_dir: pathlib.Path | str, names: Mapping[pathlib.Path, Sequence[str]]) -> str:
+    if not names:
+        return f"no run {name!r}: there are no runs in {output_dir}"
+    near = nearest(name, [one for some in names.values() for one in some])
+    asked = f"; did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+    return f"no run {name!r} in {output_dir}{asked}"
+
+
+def _folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    with told("read", root), os.scandir(root) as entries:
+        found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return (root / name for name in found)

@@ -1,0 +1,241 @@
+"""A run's folder: opened before the trainer, sealed after it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
+from builder.runs import durable, manifest, status
+from builder.runs.lock import Lock
+from builder.runs.process import this_process
+from builder.runs.status import Ending
+
+_STOPPED = {130: "interrupted (Ctrl-C)", 143: "terminated"}
+"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGTERM), and how that is said."""
+_REASON_LENGTH = 500
+_NAME_BYTES = 200
+
+
+class Run:
+    """An open run folder, locked by this process until it is sealed.
+
+    As a context manager it seals itself when an exception leaves the block: as interrupted on Ctrl-C or a request to
+    stop, else as failed. Nothing but `seal("finished")` makes it a finished one.
+    """
+
+    def __init__(self, path: pathlib.Path, command: Sequence[str]) -> None:
+        """Lock the folder and write that it is running.
+
+        Raises:
+            RunError: another process is in it, or the system refuses.
+        """
+        self.path = path
+        self._lock = Lock(path)
+        self._began = time.monotonic()
+        self._status = status.Status("running", status.now(), this_process(), tuple(command))
+        try:
+            status.write(path, self._status)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def state(self) -> status.State:
+        """How the run stands."""
+        return self._status.state
+
+    def write_text(self, name: str, text: str) -> pathlib.Path:
+        """Write a text file, durably; `name` may lie in folders (`reports/load.txt`).
+
+        Raises:
+            RunError: the system refuses.
+        """
+        return self.write_bytes(name, durable.encoded(text))
+
+    def write_json(self, name: str, value: Any) -> pathlib.Path:
+        """Write a value as JSON, durably; numbers that aren't finite are written as text.
+
+        Raises:
+            RunError: the system refuses.
+        """
+        path = self._inside(name)
+        durable.write_json(path, value)
+        return path
+
+    def write_bytes(self, name: str, data: bytes) -> pathlib.Path:
+        """Write a file, durably.
+
+        Raises:
+            RunError: the system refuses.
+        """
+        path = self._inside(name)
+        durable.write_bytes(path, data)
+        return path
+
+    def seal(
+        self,
+        state: Ending,
+        *,
+        reason: str | None = None,
+        epoch: int | None = None,
+        step: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Say for good how the run ended, and unlock its folder; once.
+
+        Args:
+            state: `finished`, `failed` or `interrupted`.
+            reason: why it didn't finish, in a line.
+            epoch: the last completed one.
+            step: the last completed one.
+            metrics: final values by name, plain numbers.
+            seconds: how long it took; by default since it was opened.
+
+        Raises:
+            RunError: the system refuses; if so, the folder is not taken for a finished run.
+        """
+        assert self.state == "running", f"{self.path} is sealed already, as {self.state}"
+        taken = time.monotonic() - self._began if seconds is None else seconds
+        result = {"epoch": epoch, "step": step, "metrics": dict(metrics or {})}
+        try:
+            manifest.write(self.path)
+        except BuilderError as error:
+            self._end(status.sealed(self._status, "failed", taken, reason=one_line(error), **result))
+            raise
+        self._end(status.sealed(self._status, state, taken, reason=reason and _cut(reason), **result))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.state != "running":
+            return
+        if error is None:
+            self.seal("failed", reason="it ended without a result")
+            return
+        stopped = _stopped(error)
+        try:
+            self.seal("interrupted" if stopped else "failed", reason=stopped or one_line(error))
+        except BuilderError as second:
+            error.add_note(f"and the run folder could not be sealed: {second}")
+        finally:
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Let other processes into the folder; `seal` does."""
+        self._lock.release()
+
+    def _end(self, final: status.Status) -> None:
+        status.write(self.path, final)
+        self._status = final
+        self.unlock()
+
+    def _inside(self, name: str) -> pathlib.Path:
+        path = pathlib.PurePosixPath(name)
+        assert path.parts and not path.is_absolute() and ".." not in path.parts, f"{name!r} lies outside the run folder"
+        return self.path / path
+
+
+def open_run(
+    output_dir: pathlib.Path | str,
+    name: str,
+    *,
+    config_yaml: str,
+    overrides: Sequence[str],
+    environment: Mapping[str, Any],
+    patch: bytes | None = None,
+    command: Sequence[str] | None = None,
+    name_origin: Origin = DEFAULT,
+) -> Run:
+    """Make `<output_dir>/<name>/<date>_<time>_<short hash>` with the files that say what the run is, and lock it.
+
+    Args:
+        output_dir: where runs lie, made if missing.
+        name: the experiment's; the folder's name.
+        config_yaml: the composed config, `${oc.env:…}` unresolved.
+        overrides: as given on the command line.
+        environment: what `environment.environment` returned.
+        patch: what the code differs by from its commit, if it does.
+        command: the command line; by default this process's.
+        name_origin: where `name` was written.
+
+    Raises:
+        ConfigError: `name` can't name a folder.
+        RunError: the system refuses; nothing is then left in `output_dir` that could be taken for a run.
+    """
+    check_name(name, name_origin)
+    path = _new_folder(pathlib.Path(output_dir) / name, config_yaml, *overrides)
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, path, ignore_errors=True)
+        run = Run(path, sys.argv if command is None else command)
+        undo.callback(run.unlock)
+        run.write_text("config.yaml", config_yaml)
+        run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
+        run.write_json("environment.json", environment)
+        if patch:
+            run.write_bytes("git.patch", patch)
+        undo.pop_all()
+    return run
+
+
+def check_name(name: str, origin: Origin = DEFAULT) -> None:
+    """Refuse what can't be the name of a folder of runs.
+
+    Raises:
+        ConfigError: it is empty, hidden, too long, or holds a separator or a control character.
+    """
+    bad = not name or name != name.strip() or name.startswith(".") or len(durable.encoded(name)) > _NAME_BYTES
+    if bad or any(char in "/\\" or not char.isprintable() for char in name):
+        expected = f"a folder name: no / or \\, no leading dot, at most {_NAME_BYTES} bytes"
+        raise ConfigError(Fault("this can't name a run folder", ("name",), origin, name, expected))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in a line: its type and first line, or the first line alone of an error meant for users."""
+    first = (str(error).strip().splitlines() or [""])[0].strip()
+    if isinstance(error, BuilderError) and first:
+        return _cut(first)
+    return _cut(f"{type(error).__name__}: {first}" if first else type(error).__name__)
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 1] + "…"
+
+
+def _stopped(error: BaseException) -> str | None:
+    """How it is said that the process was asked to stop, if this is that."""
+    if isinstance(error, KeyboardInterrupt):
+        return _STOPPED[130]
+    return _STOPPED.get(error.code) if isinstance(error, SystemExit) and isinstance(error.code, int) else None
+
+
+def _new_folder(parent: pathlib.Path, *content: str) -> pathlib.Path:
+    """A folder that wasn't there before, named for now and for a hash that no other run is likely to have."""
+    with durable.told("open a run in", parent):
+        durable.make_folder(parent)
+        for attempt in itertools.count():
+            moment = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            path = parent / f"{moment}_{_short_hash(*content, str(time.time_ns()), str(attempt))}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                durable.sync_folder(parent)
+                return path
+    raise AssertionError("unreachable")
+
+
+def _short_hash(*parts: str) -> str:
+    return hashlib.sha256(durable.encoded("\0".join(parts))).hexdigest()[:8]

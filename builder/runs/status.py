@@ -1,0 +1,102 @@
+"""`status.json`: how a run stands, and whether a run that says it is running still is."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+from builder.errors import RunError
+from builder.runs.durable import told, write_json
+from builder.runs.process import Process
+
+FILE = "status.json"
+Ending = Literal["finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "killed"]
+"""`running` until sealed with an `Ending`. `killed` is never written: the process of a `running` one is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a run stands.
+
+    `started` and `ended` are ISO 8601 in UTC, `seconds` is the time between them; `reason` is one line, null for a
+    finished run; `epoch` and `step` are the last completed ones; `metrics` the final values by name.
+    """
+
+    state: State
+    started: str
+    process: Process
+    command: Sequence[str] = ()
+    ended: str | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    epoch: int | None = None
+    step: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def status(run: pathlib.Path | str) -> Status:
+    """How the run in a folder stands, `killed` if it was and its process is known to be gone.
+
+    Raises:
+        RunError: the folder holds no run, or its `status.json` can't be read.
+    """
+    found = read(pathlib.Path(run))
+    if found.state == "running" and found.process.is_gone():
+        return _with(found, state="killed", reason="its process ended without sealing it")
+    return found
+
+
+def read(run: pathlib.Path) -> Status:
+    """`status.json` as it was written.
+
+    Raises:
+        RunError: the folder holds no run, or its `status.json` can't be read.
+    """
+    path = run / FILE
+    if not path.is_file():
+        raise RunError(f"{run} is not a run folder: it holds no {FILE}")
+    with told("read", path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return _from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RunError(f"cannot read {path}: it is damaged") from None
+
+
+def write(run: pathlib.Path, value: Status) -> None:
+    """Write `status.json` in one step.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    parts = asdict(value)
+    process = parts.pop("process")
+    head = {"state": parts.pop("state"), "started": parts.pop("started"), "command": parts.pop("command")}
+    write_json(run / FILE, {**head, **process, **parts})
+
+
+def _from_json(parts: dict[str, Any]) -> Status:
+    process = Process(*(parts[one.name] for one in fields(Process)))
+    rest = {one.name: parts[one.name] for one in fields(Status) if one.name != "process"}
+    if rest["state"] not in ("running", "finished", "failed", "interrupted"):
+        raise ValueError(rest["state"])
+    return Status(process=process, **rest)
+
+
+def _with(value: Status, **changes: Any) -> Status:
+    return Status(**{one.name: changes.get(one.name, getattr(value, one.name)) for one in fields(Status)})
+
+
+def sealed(opened: Status, state: Ending, seconds: float, **result: Any) -> Status:
+    """The status of a run that ends now; `result` is `reason`, `epoch`, `step` and `metrics`."""
+    return _with(opened, state=cast(State, state), ended=now(), seconds=round(seconds, 3), **result)

@@ -1,0 +1,80 @@
+"""Callbacks: Lightning's own by their names, and ours; and how those of a config are made."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from pathlib import Path as Folder
+from typing import Any
+
+import pytorch_lightning.callbacks
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+
+from builder.catalog.component import Component, read_component
+from builder.config.origin import Origins
+from builder.errors import Fault, Path, nearest
+from builder.registry import callbacks
+from builder.training.progress import ProgressBar
+
+EXCLUDED = {
+    "BackboneFinetuning": "needs a model with an attribute `backbone`",
+    "BaseFinetuning": "a base class",
+    "BasePredictionWriter": "a base class",
+    "Callback": "the base class",
+    "Checkpoint": "a base class",
+    "LambdaCallback": "takes functions, which a config can't say",
+    "ProgressBar": "a base class; the name is ours",
+    "SpikeDetection": "needs a step that returns more than the loss",
+    "ThroughputMonitor": "takes a function, which a config can't say",
+    "WeightAveraging": "takes functions; EMAWeightAveraging is one of its kind",
+}
+"""Public classes of `pytorch_lightning.callbacks` that a config can't use, and why."""
+
+for _name in pytorch_lightning.callbacks.__all__:
+    if _name not in EXCLUDED:
+        callbacks.register(_name, getattr(pytorch_lightning.callbacks, _name))
+callbacks.register("ProgressBar", ProgressBar)
+
+
+def read_callbacks(
+    section: Mapping[str, Any] | None,
+    metrics: Collection[str],
+    origins: Origins,
+    path: Path = ("callbacks",),
+) -> tuple[list[Component], list[Fault]]:
+    """The callbacks of the section `callbacks:` in its order, and what is wrong with them; null leaves one out.
+
+    `metrics` are the names that a `monitor` may have.
+    """
+    components, faults = [], []
+    for name, part in (section or {}).items():
+        if part is None:
+            continue
+        place = (*path, name)
+        component, more = read_component(callbacks, part, place, origins.of, provided=("dirpath", "monitor"))
+        faults += more
+        if component is not None:
+            components.append(component)
+            faults += _check_monitor(component.arguments.get("monitor"), metrics, (*place, "monitor"), origins)
+    return components, faults
+
+
+def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str) -> Callback:
+    """The callback itself. Checkpoints go into `run_dir`/checkpoints; early stopping watches what the task watches.
+
+    Raises:
+        ConfigError: it refuses its arguments.
+    """
+    defaults: dict[str, Any] = {}
+    if "dirpath" in inspect.signature(component.target).parameters:
+        defaults["dirpath"] = run_dir / "checkpoints"
+    if issubclass(component.target, EarlyStopping) and "monitor" not in component.arguments:
+        defaults |= {"monitor": monitor, "mode": mode}
+    return component.make(**{key: value for key, value in defaults.items() if key not in component.arguments})
+
+
+def _check_monitor(monitor: Any, metrics: Collection[str], path: Path, origins: Origins) -> list[Fault]:
+    if monitor is None or monitor in metrics:
+        return []
+    near, expected = nearest(monitor, metrics), " | ".join(metrics)
+    return [Fault(f"there will be no metric {monitor!r}", path, origins.of(path), None, expected, near)]

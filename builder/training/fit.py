@@ -1,0 +1,136 @@
+"""Trains a model under Lightning's Trainer, tests it, and says how it went."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from builder.config.origin import Origins
+from builder.errors import ConfigError, Fault
+from builder.training.module import MakeOptimizer, MakeSchedule, Plan, TrainingModule
+from builder.training.quiet import quiet_lightning
+from builder.training.task import Task
+from builder.training.trainer import make_trainer, read_trainer
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """How training ended.
+
+    `state` is finished or interrupted, and `reason` says by what; `epoch` and `step` count what is done. `metrics` are the last values of train and val, and those of the test, which is
+    made with the best weights (with the last ones where no best checkpoint was kept). `seconds` is wall time, test included.
+    """
+
+    state: str
+    reason: str | None
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+    best_checkpoint: Path | None
+    last_checkpoint: Path | None
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    data: pl.LightningDataModule,
+    *,
+    optimizer: MakeOptimizer,
+    scheduler: MakeSchedule | None = None,
+    config: Mapping[str, Any],
+    origins: Origins,
+    run_dir: Path,
+    seed: int,
+    quiet: bool = False,
+    on_position: Callable[[int, int], None] | None = None,
+) -> FitResult:
+    """Train `model` as the sections `trainer`, `callbacks` and `logger` of `config` say, then test it.
+
+    Afterwards `model` holds the weights that were tested. `on_position(epoch, step)` is called with what is done when
+    training ends, also when it ends with an exception; those of the model's layers pass through unchanged.
+
+    Raises:
+        ConfigError: a section is wrong, or Lightning refuses what it says.
+    """
+    start = time.monotonic()
+    parts = read_trainer(config, task, origins)
+    with quiet_lightning(), _interrupts():
+        trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet)
+        plan = Plan(task, optimizer, scheduler, seed, log_every_n_steps=trainer.log_every_n_steps)
+        module = TrainingModule(model, plan)
+        module.train()  # Lightning trains in whatever mode the modules are
+        try:
+            finished = _run(trainer, partial(trainer.fit, module, datamodule=data), origins)
+            metrics, (best, last) = _floats(trainer), _checkpoints(trainer)
+            if finished and "test" in task.phases:
+                test = partial(trainer.test, module, data, best, verbose=False, weights_only=True)
+                finished = _run(trainer, test, origins)
+                metrics |= _floats(trainer)
+        finally:
+            epoch, step = trainer.current_epoch, trainer.global_step
+            if on_position is not None:
+                on_position(epoch, step)
+            _close(trainer)
+    state, reason = ("finished", None) if finished else ("interrupted", "Ctrl-C")
+    return FitResult(state, reason, epoch, step, metrics, best, last, time.monotonic() - start)
+
+
+def _run(trainer: pl.Trainer, call: Callable[[], Any], origins: Origins) -> bool:
+    """Call into Lightning; False if Ctrl-C ended it."""
+    try:
+        call()
+    except SystemExit:  # Lightning ends the process after Ctrl-C, but the run has still to be sealed
+        if not trainer.interrupted:
+            raise
+        return False
+    except MisconfigurationException as error:
+        place = ("trainer",)
+        raise ConfigError(Fault(f"Lightning refuses to train: {error}", place, origins.of(place))) from error
+    return True
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Put the handling of Ctrl-C back as it was: Lightning ignores it from the first one on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+def _close(trainer: pl.Trainer) -> None:
+    for logger in trainer.loggers:
+        if close := getattr(logger, "close", None):
+            close()
+
+
+def _floats(trainer: pl.Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _checkpoints(trainer: pl.Trainer) -> tuple[Path | None, Path | None]:
+    """The checkpoint that is best by a metric, and the latest one."""
+    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    best = [callback.best_model_path for callback in kept if callback.monitor is not None]
+    last = [callback.last_model_path for callback in kept]
+    last += [callback.best_model_path for callback in kept if callback.monitor is None]
+    return _first(best), _first(last)
+
+
+def _first(paths: list[str]) -> Path | None:
+    return next((Path(path) for path in paths if path), None)

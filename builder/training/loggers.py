@@ -1,0 +1,92 @@
+"""Loggers: Lightning's own by their names, those that write files kept to the run folder; and how a config's are made."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path as Folder
+from typing import Any
+
+import pytorch_lightning.loggers
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from builder.catalog.component import Component, read_component
+from builder.config.origin import Origins
+from builder.errors import Fault, MissingExtra, Path
+from builder.registry import loggers
+from builder.training.csv_logger import CSVLogger
+
+
+class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
+    """Writes TensorBoard's event file into `save_dir` itself, and nothing else there.
+
+    `max_queue` events or `flush_secs` seconds are the most that a killed process loses.
+    """
+
+    def __init__(
+        self, save_dir: str | os.PathLike[str], prefix: str = "", max_queue: int = 10, flush_secs: int = 120
+    ) -> None:
+        super().__init__(
+            save_dir, name="", version="", default_hp_metric=False, prefix=prefix,
+            max_queue=max_queue, flush_secs=flush_secs,
+        )  # fmt: skip
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the config is saved elsewhere."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Nothing: events are written as they come, and Lightning would add a file of hyperparameters."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Flush. The file stays open, since the test after training is logged into it too; `close` closes it."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self.experiment.close()
+
+
+OURS: dict[str, type[Logger]] = {"CSVLogger": CSVLogger, "TensorBoardLogger": TensorBoardLogger}
+EXCLUDED = {"Logger": "the base class"}
+"""Public classes of `pytorch_lightning.loggers` that a config can't use, and why."""
+
+for _name in pytorch_lightning.loggers.__all__:
+    if _name not in EXCLUDED:
+        loggers.register(_name, OURS.get(_name) or getattr(pytorch_lightning.loggers, _name))
+
+
+def read_loggers(
+    section: Mapping[str, Any] | None, origins: Origins, path: Path = ("logger",)
+) -> tuple[list[Component], list[Fault]]:
+    """The loggers of the section `logger:` in its order, and what is wrong with them; null leaves one out."""
+    components, faults = [], []
+    for name, part in (section or {}).items():
+        if part is None:
+            continue
+        component, more = read_component(loggers, part, (*path, name), origins.of, provided=("save_dir",))
+        faults += more
+        if component is not None:
+            components.append(component)
+    return components, faults
+
+
+def make_logger(component: Component, run_dir: Folder) -> Logger:
+    """The logger itself; it writes into `run_dir` unless the config says another `save_dir`.
+
+    Raises:
+        ConfigError: it refuses its arguments.
+        MissingExtra: its package isn't installed.
+    """
+    defaults: dict[str, Any] = {}
+    if "save_dir" in inspect.signature(component.target).parameters and "save_dir" not in component.arguments:
+        defaults["save_dir"] = str(run_dir)
+    try:
+        return component.make(**defaults)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"logger {component.name!r} needs a package that isn't installed: {error}") from error

@@ -1,0 +1,118 @@
+"""What is gathered over one epoch of one phase (train, val, test): loss and metrics, as tensors until the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from builder.training.task import Task
+
+FOLD = 256
+"""Batches whose losses are kept before they are added up."""
+PENDING = 1 << 18
+"""Elements that a metric's pending updates may hold before they are given to it."""
+
+
+class Phase:
+    """Gathers losses and metric updates of one phase; a plain object, since setting attributes of a module is slow.
+
+    Losses are averaged with the batches' sizes as weights. Updates of a metric are joined along the batch dimension,
+    so that its cost is paid once for many small batches.
+    """
+
+    def __init__(self, name: str, task: Task) -> None:
+        self.name = name
+        self.metrics = {key: metric.make() for key, metric in task.metrics.items()}
+        self._terms = {key: metric.of for key, metric in task.metrics.items()}
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._sum: Tensor | None = None
+        self._count = 0
+        self._pending: dict[str, list[tuple[Tensor, ...]]] = {key: [] for key in self.metrics}
+        self._elements = dict.fromkeys(self.metrics, 0)
+
+    def to(self, device: torch.device) -> None:
+        """Move the metrics to the device."""
+        for metric in self.metrics.values():
+            metric.to(device)
+
+    def add(self, loss: Tensor, values: Mapping[str, Any], size: int) -> None:
+        """Take one batch of `size` samples: its loss, and what metrics may name. Nothing is copied or synchronised."""
+        self._losses.append(loss.detach())
+        self._sizes.append(size)
+        if len(self._losses) >= FOLD:
+            self._fold()
+        for key, terms in self._terms.items():
+            arguments = tuple(_detached(term(values)) for term in terms)
+            self._pending[key].append(arguments)
+            self._elements[key] += sum(argument.numel() for argument in arguments if isinstance(argument, Tensor))
+            if self._elements[key] >= PENDING:
+                self._update(key)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The mean loss and the metrics since the last reset by their full names, e.g. `val/loss`; empty without batches."""
+        self._fold()
+        if self._sum is None:
+            return {}
+        values = {f"{self.name}/loss": self._sum / self._count}
+        for key, metric in self.metrics.items():
+            self._update(key)
+            values |= _scalars(f"{self.name}/{key}", metric.compute())
+        return values
+
+    def reset(self) -> None:
+        """Forget everything gathered."""
+        self._losses, self._sizes, self._sum, self._count = [], [], None, 0
+        for key, metric in self.metrics.items():
+            self._pending[key], self._elements[key] = [], 0
+            metric.reset()
+
+    def _fold(self) -> None:
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).float()
+        total = (losses * torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)).sum()
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += sum(self._sizes)
+        self._losses, self._sizes = [], []
+
+    def _update(self, key: str) -> None:
+        pending, self._pending[key], self._elements[key] = self._pending[key], [], 0
+        if not pending:
+            return
+        if len(pending) > 1 and _can_join(pending, type(self.metrics[key])):
+            self.metrics[key].update(*(torch.cat(column) for column in zip(*pending, strict=True)))
+        else:
+            for arguments in pending:
+                self.metrics[key].update(*arguments)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _can_join(pending: list[tuple[Any, ...]], metric: type) -> bool:
+    """Whether updates differ at most in the length of their first dimension, and the metric doesn't count updates."""
+    if "wrappers" in metric.__module__ or metric.__module__.endswith("aggregation"):
+        return False
+    first = pending[0]
+    return all(
+        isinstance(argument, Tensor) and argument.dim() and argument.shape[1:] == like.shape[1:]
+        for arguments in pending
+        for argument, like in zip(arguments, first, strict=True)
+    )
+
+
+def _scalars(name: str, value: Any) -> dict[str, Tensor]:
+    """The numbers in what a metric computed, each under a name: `name`, `name/key` or `name/0`, `name/1`, …."""
+    if isinstance(value, Mapping):
+        return {k: v for key, item in value.items() for k, v in _scalars(f"{name}/{key}", item).items()}
+    if isinstance(value, list | tuple):
+        return {k: v for index, item in enumerate(value) for k, v in _scalars(f"{name}/{index}", item).items()}
+    value = torch.as_tensor(value)
+    if value.numel() == 1:
+        return {name: value.reshape(())}
+    return {f"{name}/{index}": item for index, item in enumerate(value.flatten())}

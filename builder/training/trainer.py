@@ -1,0 +1,87 @@
+"""The `pytorch_lightning.Trainer` of the sections `trainer:`, `callbacks:` and `logger:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import ProgressBar as LightningBar
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from builder.catalog.arguments import check_arguments
+from builder.catalog.component import Component
+from builder.config.origin import Origins
+from builder.errors import ConfigError, Fault
+from builder.training.callbacks import make_callback, read_callbacks
+from builder.training.checkpoint import CheckpointFile
+from builder.training.loggers import make_logger, read_loggers
+from builder.training.progress import ProgressBar
+from builder.training.task import Task
+
+WITHHELD = ("callbacks", "logger", "plugins", "default_root_dir")
+"""Arguments of the Trainer that don't come from `trainer:`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerParts:
+    """What a Trainer is made of, read from the config and checked."""
+
+    arguments: Mapping[str, Any]
+    callbacks: list[Component]
+    loggers: list[Component]
+
+
+def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> TrainerParts:
+    """The parts that the sections `trainer`, `callbacks` and `logger` of `config` name; makes nothing.
+
+    Raises:
+        ConfigError: the sections are wrong; all faults at once.
+    """
+    path = ("trainer",)
+    arguments = dict(config.get("trainer") or {})
+    faults = check_arguments(
+        "trainer", "Trainer", pl.Trainer, arguments,
+        path=path, origin_of=lambda key: origins.of((*path, key)), withheld=WITHHELD,
+    )  # fmt: skip
+    callbacks, more = read_callbacks(config.get("callbacks"), task.metric_names(), origins)
+    faults += more
+    loggers, more = read_loggers(config.get("logger"), origins)
+    faults += more
+    if faults:
+        raise ConfigError(*faults)
+    return TrainerParts(arguments, callbacks, loggers)
+
+
+def make_trainer(parts: TrainerParts, task: Task, run_dir: Path, origins: Origins, *, quiet: bool = False) -> pl.Trainer:
+    """The Trainer, with its callbacks and loggers; all files go into `run_dir`.
+
+    `quiet` leaves progress bars out.
+
+    Raises:
+        ConfigError: Lightning refuses an argument.
+    """
+    arguments = dict(parts.arguments)
+    bar = arguments.pop("enable_progress_bar", True) and not quiet
+    bars = (LightningBar, ProgressBar)
+    chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
+    callbacks = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
+    loggers = [make_logger(component, run_dir) for component in parts.loggers]
+    if not any(isinstance(callback, Checkpoint) for callback in callbacks):
+        arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
+    arguments.setdefault("enable_model_summary", False)
+    try:
+        return pl.Trainer(
+            **arguments,
+            enable_progress_bar=any(isinstance(callback, LightningBar) for callback in callbacks),
+            callbacks=callbacks,
+            logger=loggers or False,
+            plugins=[CheckpointFile()],
+            default_root_dir=run_dir,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        place = ("trainer",)
+        raise ConfigError(Fault(f"Lightning refuses the trainer: {error}", place, origins.of(place))) from error
