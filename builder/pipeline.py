@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
-from builder.config.compose import Composed, dump_yaml, saved_yaml
+from builder.config.compose import Composed
 from builder.config.folders import blocks
+from builder.config.saved import dump_yaml, saved_yaml
 from builder.config.validate import validate
 from builder.data.load import Data, load
-from builder.errors import LayerError
+from builder.data.module import DataModule
+from builder.errors import BuilderError, LayerError, dotted
 from builder.model.build import construct
 from builder.model.explain import explain
 from builder.model.filled import filled
 from builder.model.infer import Exploration, explore
 from builder.model.read import read_definition
 from builder.model.spec import Definition
+from builder.optim.optimizer import build_optimizer
+from builder.optim.scheduler import Schedule, build_scheduler
 from builder.runs.environment import environment
-from builder.runs.folder import Run, open_run
+from builder.runs.folder import Run, one_line, open_run
 from builder.runs.git import repository
+from builder.training.fit import FitResult, fit
 from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
-
-if TYPE_CHECKING:
-    pass
+from builder.training.trainer import read_trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,13 @@ def prepare(composed: Composed) -> Prepared:
     )
     data = load(values["data"], values["seed"], origins)
     examples = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
-    task = read_task(values["task"], data.facts, [item.name for item in definition.inputs], origins)
+    inputs = {item.name: not item.optional for item in definition.inputs}
+    task = read_task(values["task"], data.facts, inputs, origins)
     found = explore(definition, {}, data.facts.values, examples)
+    build_scheduler(
+        build_optimizer(found.model, values["optimizer"], origins), values["scheduler"] or None, origins,
+        metrics=task.metric_names(),
+    )  # fmt: skip
     return Prepared(composed, data, definition, found, task)
 
 
@@ -101,6 +111,7 @@ def check(composed: Composed) -> CheckReport:
         ConfigError: something is wrong with the config; all faults of a station at once.
     """
     ready = prepare(composed)
+    read_trainer(composed.values, ready.task, composed.origins)
     model, data = ready.found.model, ready.data
     parameters = list(model.parameters())
     sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
@@ -133,23 +144,56 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
     """
     started = time.perf_counter()
     ready = prepare(composed)
-    values, origins = composed.values, composed.origins
+    values = composed.values
+    read_trainer(values, ready.task, composed.origins)
     reseed(values["seed"], "init")
     model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes)
+    reached = _Position()
     with _open(ready) as run:
-        from builder.training.fit import fit
-
         try:
-            result = fit(
-                model, ready.task, ready.data,
-                config=values, origins=origins, run_dir=run.path, seed=values["seed"], quiet=quiet,
-            )  # fmt: skip
-        except RuntimeError as error:
-            raise _explained(error) from error
+            result = _fit(ready, model, run.path, quiet, reached.reach)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            told = _explained(error)
+            run.seal("failed", reason=one_line(told), epoch=reached.epoch, step=reached.step)
+            if told is error:
+                raise
+            raise told from error
         seconds = time.perf_counter() - started
-        run.seal(result.state, reason=result.reason, epoch=result.epoch, step=result.step, metrics=result.metrics,
-                 seconds=seconds)  # fmt: skip
+        run.seal(
+            result.state, reason=result.reason, epoch=result.epoch, step=result.step,
+            metrics=result.metrics, seconds=seconds,
+        )  # fmt: skip
     return TrainReport(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far training came, however it ends."""
+
+    epoch: int | None = None
+    step: int | None = None
+
+    def reach(self, epoch: int, step: int) -> None:
+        self.epoch, self.step = epoch, step
+
+
+def _fit(
+    ready: Prepared, model: nn.Module, run_dir: Path, quiet: bool, on_position: Callable[[int, int], None]
+) -> FitResult:
+    values, origins = ready.composed.values, ready.composed.origins
+    section = values["scheduler"] or None
+
+    def scheduler(optimizer: Optimizer, steps: Mapping[str, int]) -> Schedule | None:
+        return build_scheduler(optimizer, section, origins, steps=steps)
+
+    return fit(
+        model, ready.task, DataModule(ready.data),
+        optimizer=lambda module: build_optimizer(module, values["optimizer"], origins),
+        scheduler=scheduler if section else None,
+        config=values, origins=origins, run_dir=run_dir, seed=values["seed"], quiet=quiet, on_position=on_position,
+    )  # fmt: skip
 
 
 def _open(ready: Prepared) -> Run:
@@ -185,11 +229,13 @@ def _torch_facts() -> dict[str, Any]:
     }
 
 
-def _explained(error: RuntimeError) -> Exception:
-    """An exception of the model with the YAML line it came from; itself, where it came from elsewhere."""
+def _explained(error: BaseException) -> BaseException:
+    """An exception of a layer as one that says the YAML line it came from; any other as it is."""
     told = explain(error)
-    if not told.path:
+    if isinstance(error, BuilderError) or not told.path:
         return error
-    lines = [f"{told.origin}: {'.'.join(map(str, told.path))}: {type(error).__name__}: {error}"]
+    lines = [f"{told.origin}: {dotted(told.path)}: {type(error).__name__}: {error}"]
+    if told.raised_at:
+        lines.append(f"  raised at: {told.raised_at}")
     lines += [f"  {value}" for value in told.values]
     return LayerError("\n".join(lines))

@@ -2,8 +2,8 @@
 
     python install.py [EXTRA ...]
 
-Nothing happens when .venv is current, which a stamp in it says: a hash of pyproject.toml, constraints.txt, the folder and
-the venv's Python, and the extras. The stamp is taken away before anything changes and written last, so that an
+Nothing happens when .venv is current, which a stamp in it says: a hash of pyproject.toml, constraints.txt, the folder
+and the venv's Python, and the extras. The stamp is taken away before anything changes and written last, so that an
 installation that was killed is done again; a lock makes a second process wait for the first.
 """
 
@@ -74,7 +74,7 @@ def pinned(name):
 
 
 def pip(lock, *requirements):
-    command = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "-c", CONSTRAINTS]
+    command = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "-c", CONSTRAINTS]
     if subprocess.run([*command, *requirements], cwd=ROOT, pass_fds=[lock.fileno()]).returncode:
         raise Refused(f"pip could not install {' '.join(requirements)}; what it said is above")
 

@@ -2,6 +2,8 @@
 
 None of them reads or writes files, loads code, changes a setting of torch or the seed, or is written in place of its
 argument. Where two namespaces have a name, the first of `NAMESPACES` wins: `sigmoid` is `torch.nn.functional.sigmoid`.
+The names of Python's builtins (`sum`, `max`, `abs`, …) are left to Python, as in any module written by hand:
+`x.sum()` and `maximum(x, y)` are those of PyTorch.
 """
 
 from __future__ import annotations
@@ -30,33 +32,32 @@ FUNCTIONAL = """
 """
 
 TORCH = """
-    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax amin aminmax angle
-    any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere as_strided
-    as_tensor asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d baddbmm bartlett_window bernoulli
-    bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor blackman_window
-    block_diag bmm broadcast_shapes broadcast_tensors broadcast_to bucketize cartesian_prod cat cdist ceil cholesky
-    cholesky_inverse cholesky_solve chunk clamp clip clone column_stack combinations complex concat concatenate conj
-    conj_physical copysign corrcoef cos cosh count_nonzero cov cross cummax cummin cumprod cumsum
-    cumulative_trapezoid deg2rad det detach diag diag_embed diagflat diagonal diagonal_scatter diff digamma dist div
-    divide dot dsplit dstack einsum empty empty_like eq equal erf erfc erfinv exp exp2 expm1 eye finfo fix flatten
-    flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac frexp full full_like gather gcd ge
-    gradient greater greater_equal gt hamming_window hann_window heaviside histc histogram hsplit hstack hypot i0
-    igamma igammac iinfo imag index_add index_copy index_fill index_put index_reduce index_select inner inverse
-    is_complex is_floating_point is_nonzero is_tensor isclose isfinite isin isinf isnan isneginf isposinf isreal
-    istft kaiser_window kron kthvalue lcm ldexp le lerp less less_equal lgamma linspace log log10 log1p log2
-    logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit logspace logsumexp
-    lt lu_solve lu_unpack masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max maximum mean
-    median meshgrid min minimum mm mode moveaxis movedim msort mul multinomial multiply mv mvlgamma nan_to_num
-    nanmean nanmedian nanquantile nansum narrow ne neg negative nextafter nonzero nonzero_static norm normal
-    not_equal numel ones ones_like outer pca_lowrank permute pinverse poisson polar polygamma positive pow prod
-    promote_types quantile rad2deg rand rand_like randint randint_like randn randn_like randperm ravel real
-    reciprocal remainder renorm repeat_interleave reshape result_type roll rot90 round rsqrt scatter scatter_add
+    absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr adjoint allclose amax amin aminmax angle arange
+    arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere as_strided as_tensor asin
+    asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d autocast baddbmm bartlett_window bernoulli bincount
+    bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor blackman_window block_diag
+    bmm broadcast_shapes broadcast_tensors broadcast_to bucketize cartesian_prod cat cdist ceil cholesky
+    cholesky_inverse cholesky_solve chunk clamp clip clone column_stack combinations complex
+    concat concatenate conj conj_physical copysign corrcoef cos cosh count_nonzero cov cross cummax cummin cumprod
+    cumsum cumulative_trapezoid deg2rad det detach diag diag_embed diagflat diagonal diagonal_scatter diff digamma
+    dist div divide dot dsplit dstack einsum empty empty_like enable_grad eq equal erf erfc erfinv exp exp2 expm1
+    eye finfo fix flatten flip fliplr flipud float_power floor floor_divide fmax fmin fmod frac frexp full full_like
+    gather gcd ge gradient greater greater_equal gt hamming_window hann_window heaviside histc histogram hsplit
+    hstack hypot i0 igamma igammac iinfo imag index_add index_copy index_fill index_put index_reduce index_select
+    inner inverse is_complex is_floating_point is_nonzero is_tensor isclose isfinite isin isinf isnan isneginf
+    isposinf isreal istft kaiser_window kron kthvalue lcm ldexp le lerp less less_equal lgamma linspace log log10
+    log1p log2 logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit
+    logspace logsumexp lt lu_solve lu_unpack masked_fill masked_scatter masked_select matmul matrix_exp matrix_power
+    maximum mean median meshgrid minimum mm mode moveaxis movedim msort mul multinomial multiply mv mvlgamma
+    nan_to_num nanmean nanmedian nanquantile nansum narrow ne neg negative nextafter no_grad nonzero nonzero_static
+    norm normal not_equal numel ones ones_like outer pca_lowrank permute pinverse poisson polar polygamma positive
+    pow prod promote_types quantile rad2deg rand rand_like randint randint_like randn randn_like randperm ravel real
+    reciprocal remainder renorm repeat_interleave reshape result_type roll rot90 rsqrt scatter scatter_add
     scatter_reduce searchsorted segment_reduce select select_scatter sgn sign signbit sin sinc sinh slice_scatter
-    slogdet sort split sqrt square squeeze stack std std_mean stft sub subtract sum svd svd_lowrank swapaxes
-    swapdims t take take_along_dim tan tensor tensor_split tensordot tile topk trace transpose trapezoid trapz
-    triangular_solve tril tril_indices triu triu_indices true_divide trunc unbind unflatten unique
-    unique_consecutive unravel_index unsqueeze vander var var_mean vdot view_as_complex view_as_real vsplit vstack
-    where xlogy zeros zeros_like
+    slogdet sort split sqrt square squeeze stack std std_mean stft sub subtract svd svd_lowrank swapaxes swapdims t
+    take take_along_dim tan tensor tensor_split tensordot tile topk trace transpose trapezoid trapz triangular_solve
+    tril tril_indices triu triu_indices true_divide trunc unbind unflatten unique unique_consecutive unravel_index
+    unsqueeze vander var var_mean vdot view_as_complex view_as_real vsplit vstack where xlogy zeros zeros_like
 """
 
 LINALG = """
@@ -89,6 +90,12 @@ CONSTANTS = """
 
 The dtype of booleans is Python's own `bool`, which torch takes as one.
 """
+
+
+def constants() -> frozenset[str]:
+    """The names among the registered functions whose values aren't called."""
+    return frozenset(name for name in functions if not callable(functions.get(name)))
+
 
 for _namespace, _names in (*NAMESPACES, (torch, CONSTANTS)):
     for _name in _names.split():

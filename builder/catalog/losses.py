@@ -10,7 +10,6 @@ from builder.registry import losses
 EXCLUDED = {
     "AdaptiveLogSoftmaxWithLoss": "returns the output with the loss; a layer",
     "LinearCrossEntropyLoss": "has weights of its own; a layer",
-    "NLLLoss2d": "deprecated name of NLLLoss",
 }
 """Public names of `torch.nn.modules` that end in Loss and aren't losses of a config, and why."""
 

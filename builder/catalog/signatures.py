@@ -23,9 +23,11 @@ METRIC_ARGUMENTS = (
 """What the base class of torchmetrics takes through `**kwargs`; it refuses anything else."""
 
 _UNDOCUMENTED = {
-    "torch.finfo": "The limits of a floating point dtype: eps, max, min, tiny.",
-    "torch.iinfo": "The limits of an integer dtype: max, min.",
+    "torch.finfo": ("(dtype)", "The limits of a floating point dtype: eps, max, min, tiny."),
+    "torch.iinfo": ("(dtype)", "The limits of an integer dtype: max, min."),
 }
+
+_NOTHING = ("(…)", "")
 
 _ANNOTATION_NAMES = {**vars(typing), **vars(collections.abc), "OrderedDict": collections.OrderedDict}
 
@@ -58,7 +60,7 @@ def signature_text(target: object) -> str:
         signature = signature_of(target)
     except ValueError:
         documented = _split_call(target)[0] if target.__doc__ else ""
-        return documented or _operator_call(target) or "(…)"
+        return documented or _operator_call(target) or _UNDOCUMENTED.get(_path(target), _NOTHING)[0]
     if _says_nothing(signature):
         return _split_call(target)[0] or _shown(signature)
     return _shown(signature)
@@ -68,12 +70,15 @@ def doc_line(target: object) -> str:
     """What an object is for: the first sentence of its docstring, the roles of reStructuredText taken out."""
     if not callable(target):
         return f"constant {target}"
-    _, rest = _split_call(target)
-    paragraphs = (" ".join(paragraph.split()) for paragraph in rest.split("\n\n"))
-    prose = next((text for text in paragraphs if text and not text.startswith(("..", "Args:", "Note:"))), "")
-    return _plain(re.split(r"(?<=[.:])\s", prose, maxsplit=1)[0]).removesuffix(":") or _UNDOCUMENTED.get(
-        _path(target), ""
-    )
+    paragraphs = (" ".join(paragraph.split()) for paragraph in prose(target).split("\n\n"))
+    first = next((text for text in paragraphs if text and not text.startswith(("..", "Args:", "Note:"))), "")
+    sentence = re.split(r"(?<=[.:])\s", first, maxsplit=1)[0]
+    return _plain(sentence).removesuffix(":") or _UNDOCUMENTED.get(_path(target), _NOTHING)[1]
+
+
+def prose(target: object) -> str:
+    """The docstring of an object without the call that it may begin with; empty for a value that isn't called."""
+    return _split_call(target)[1].strip() if callable(target) else ""
 
 
 def _inspected(target: Callable[..., Any]) -> inspect.Signature:
@@ -148,7 +153,8 @@ def _split_call(target: object) -> tuple[str, str]:
     """The arguments of the call that a docstring begins with, as those of functions written in C do, and the rest."""
     doc = inspect.getdoc(target) or _method_doc(target)
     name = re.match(r"([\w.]+)\s?\(", doc)
-    if name is None or not _bare(getattr(target, "__name__", "")).endswith(_bare(name[1].rpartition(".")[2])):
+    known = (_bare(getattr(target, "__name__", "")), _bare("__init__"))
+    if name is None or not any(own.endswith(_bare(name[1].rpartition(".")[2])) for own in known):
         return "", doc
     depth = 0
     for position in range(name.end() - 1, len(doc)):
@@ -186,6 +192,7 @@ def _operator_call(target: object) -> str:
 
 def _plain(text: str) -> str:
     text = re.sub(r"(`|\b[A-Za-z-]+)_(?=[\s.,)]|$)", r"\1", text)  # the links `text`_ and text_
+    text = re.sub(r"\\text\{([^}]*)\}", r"\1", text)
     text = re.sub(r":math:`([^`]*)`", r"\1", text)
     text = re.sub(r":\w+:`~?(?:torch\.)?([^`<]*?)\s*(?:<[^`]*>)?`", r"\1", text)
     return text.replace("``", "").replace("`", "")

@@ -38,7 +38,7 @@ def shown(path: Path) -> str:
     """A file as the user knows it: shipped ones as `configs/…`, those below the current folder relative to it."""
     for base, prefix in ((shipped_configs(), "configs/"), (Path.cwd(), "")):
         if path.is_relative_to(base):
-            return prefix + path.relative_to(base).as_posix()
+            return (prefix + path.relative_to(base).as_posix()).removesuffix("/.")
     return str(path)
 
 
@@ -63,7 +63,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 def choices(folders: Sequence[Path], group: str) -> list[str]:
     """The configs of a group in any of the folders, sorted; those of the root for the group ''."""
-    found = set()
+    found: set[str] = set()
     for folder in folders:
         inside = group_folder(folder, group)
         if inside is not None:

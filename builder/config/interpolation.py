@@ -1,7 +1,8 @@
-"""`${…}` in a config: references to other values and to the environment, resolved within bounds.
+r"""`${…}` in a config: references to other values and to the environment, resolved within bounds.
 
-The forms are OmegaConf's, by its rules: `${key.of.the.config}`, `${.sibling}`, `${oc.env:NAME}`, `${oc.env:NAME,default}`,
-`${oc.select:key,default}`; `\\${` is a literal. Every other resolver is refused, registered or not.
+The forms are OmegaConf's, by its rules: `${key.of.the.config}`, `${.sibling}`, `${oc.env:NAME}`,
+`${oc.env:NAME,default}`, `${oc.select:key,default}`; `\${` is a literal. Every other
+resolver is refused, registered or not.
 """
 
 from __future__ import annotations
@@ -186,7 +187,9 @@ class _Resolver:
         dots, names = _names(_unquoted(reference.argument))
         if dots > len(path):
             return self._fault("an interpolation that leads out of the config", path, raw)
-        node, here, resolved = self.config, (), False
+        node: Any = self.config
+        here: Path = ()
+        resolved = False
         for name in (*map(str, path[: len(path) - dots] if dots else ()), *names):
             key = step(node, name)
             if key is None:

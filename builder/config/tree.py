@@ -66,8 +66,8 @@ def kind(value: object) -> str:
 def merge(old: Any, new: Any, path: Path, origins: Origins, origin_of: OriginOf, faults: list[Fault]) -> Any:
     """What stands at `path` once `new` is merged onto `old`: mappings key by key, all else replaced.
 
-    `new` is left as it is. `???` replaces nothing. A mapping can't be merged onto a list or an interpolation, which goes
-    to `faults`.
+    `new` is left as it is. `???` replaces nothing. A mapping can't be merged onto a list or an interpolation: a fault,
+    which goes to `faults`.
     """
     if new == MISSING and isinstance(new, str):
         return old

@@ -102,7 +102,9 @@ def _odd_character(text: str, shown: str) -> Fault | None:
         return None
     origin = Origin(shown, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
     code = f"{ord(text[at]):04x}"
-    return Fault(f"an invisible character, U+{code.upper()}", origin=origin, hint=f'in double quotes, write "\\u{code}"')
+    return Fault(
+        f"an invisible character, U+{code.upper()}", origin=origin, hint=f'in double quotes, write "\\u{code}"'
+    )
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 
 from builder.data.facts import num_samples
 from builder.hashing import derive
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchSampler:
+    sampler: TensorLoader
+    batch_size: int
 
 
 class TensorLoader:
@@ -36,9 +43,12 @@ class TensorLoader:
         self.epoch, self.start = 0, 0
 
     @property
-    def sampler(self) -> TensorLoader:
-        """Itself: Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch."""
-        return self
+    def batch_sampler(self) -> _BatchSampler:
+        """Where Lightning looks for `sampler.set_epoch`, which it calls before each epoch.
+
+        There is no attribute `sampler`: Lightning would take the loader for torch's own and make it anew.
+        """
+        return _BatchSampler(self, self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; a new one begins at its first batch."""

@@ -18,8 +18,11 @@ class DataModule(pl.LightningDataModule):
         self._loaders = {split: data.loader(split) for split in data.splits}
 
     def train_dataloader(self) -> TensorLoader:
-        """Batches of the train split."""
-        return self._loaders["train"]
+        """Batches of the train split; always the same ones where Lightning is told to overfit some."""
+        loader = self._loaders["train"]
+        if self.trainer is not None and self.trainer.overfit_batches:
+            loader.shuffle = False
+        return loader
 
     def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
         """Batches of the val split; an empty list if there is none."""

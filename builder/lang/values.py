@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from builder.lang.scope import ANY, LayerName
 
 MAX_DEPTH = 3
-"""Tuples in tuples beyond this depth are unknown; `x = (x, x)`, again and again, must not grow."""
+MAX_ITEMS = 256
+"""Tuples nested deeper or holding more are unknown; `x = (x, x)`, again and again, must not grow."""
 
 CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"})
 LISTS = frozenset({"Sequential", "ModuleList", "ParameterList"})
@@ -35,12 +36,23 @@ class Layers:
         """The kinds that it may be."""
         return {layer.kind for layer in self.options.values()}
 
+    @property
+    def kind(self) -> str:
+        """The kind that messages name."""
+        return "layer" if "layer" in self.kinds else min(self.kinds)
+
+    @property
+    def name(self) -> str:
+        """The path that messages name, as the user would write it."""
+        return shown(next(iter(self.options)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Items:
-    """A tuple or list of which each item is known."""
+    """A tuple or list of which each item is known; `size` counts the items of its items too."""
 
     items: tuple[Value, ...]
+    size: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +69,15 @@ class Tensor:
     name: str
 
 
-Value = Layers | Items | Each | Tensor | None
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """`items`, `keys` or `values` of a ModuleDict, not yet called."""
+
+    owner: Layers
+    name: str
+
+
+Value = Layers | Items | Each | Tensor | Method | None
 
 
 def layers(found: Iterable[tuple[LayerPath, LayerName]]) -> Value:
@@ -69,7 +89,8 @@ def layers(found: Iterable[tuple[LayerPath, LayerName]]) -> Value:
 def items(values: Iterable[Value]) -> Value:
     """A tuple of these; unknown if that tells nothing or is nested too deep."""
     kept = tuple(value if _depth(value) < MAX_DEPTH else None for value in values)
-    return Items(kept) if any(kept) else None
+    size = sum(map(_size, kept))
+    return Items(kept, size) if any(kept) and size <= MAX_ITEMS else None
 
 
 def each(element: Value) -> Value:
@@ -161,6 +182,15 @@ def shown(path: LayerPath) -> str:
     for part in path[1:]:
         text += f"[{part}]" if isinstance(part, int) or part == ANY or part.isdigit() else f".{part}"
     return text
+
+
+def _size(value: Value) -> int:
+    match value:
+        case Items():
+            return 1 + value.size
+        case Each(part):
+            return 1 + _size(part)
+    return 1
 
 
 def _depth(value: Value) -> int:

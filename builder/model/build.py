@@ -76,7 +76,7 @@ def build(
         raw, origins, name = dict(source), Origins(), "Model"
     else:
         document = read_yaml(Path(source))
-        raw, origins = document.value, document.origins
+        raw, origins = document.value, Origins(document.origins)
         name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
     definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
     sizes = explore(definition, args, data or {}).sizes

@@ -12,8 +12,9 @@ from torch import nn
 
 from builder import registry
 from builder.errors import Origin, Path
-from builder.lang.forward import Forward, LayerName, Scope, parse_forward
-from builder.model.read import layer_name
+from builder.lang.forward import Forward, parse_forward
+from builder.lang.scope import LayerName, Scope
+from builder.model.read import callables, layer_name
 from builder.model.spec import Definition
 
 
@@ -48,7 +49,7 @@ class Recipe:
         assert self.text is not None and self.layers is not None
         scope = Scope(
             inputs=dict(self.inputs), args=frozenset(self.names), layers=self.layers,
-            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers), functions=registry.functions,
+            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers), **callables(),
         )  # fmt: skip
         return parse_forward(self.text, scope, origin=self.origin, path=self.path)
 
@@ -105,5 +106,6 @@ def _make_class(recipe: Recipe, forward: Forward | None) -> type[DefinedModule]:
     members: dict[str, Any] = {"_recipe": recipe, "__module__": __name__, "__doc__": None}
     if forward is None:
         return type(recipe.name, (DefinedModule, nn.Sequential), members)
-    members["forward"] = forward.bind({name: registry.functions.get(name) for name in forward.functions})
+    functions = {name: registry.functions.get(name) for name in forward.functions}
+    members["forward"] = forward.bind(functions, recipe.name)
     return type(recipe.name, (DefinedModule,), members)

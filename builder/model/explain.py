@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import torch
@@ -13,11 +13,15 @@ from builder.model.classes import DefinedModule
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The innermost line of a `forward` in YAML that an exception passed through, and the tensors it saw."""
+    """The innermost line of a `forward` in YAML that an exception passed through, and the tensors it saw.
+
+    `raised_at` is the line of the user's own Python that raised, where that is not PyTorch's.
+    """
 
     origin: Origin
     path: Path
     values: tuple[str, ...]
+    raised_at: str | None = None
 
 
 def explain(error: BaseException) -> Explained:
@@ -32,6 +36,8 @@ def explain(error: BaseException) -> Explained:
                 recipe = module._recipe
                 origin = Origin(recipe.origin.file, trace.tb_lineno, override=recipe.origin.override)
                 found = Explained(origin, recipe.path, _tensors(frame))
+        elif found.path and "site-packages" not in frame.f_code.co_filename:
+            found = replace(found, raised_at=f"{frame.f_code.co_filename}:{trace.tb_lineno}")
         trace = trace.tb_next
     return found
 

@@ -87,6 +87,7 @@ def explore(
             continue
         for path in settle(model):
             _refuse_idle(maker, path)
+        _check_references(model, maker)
         return Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
     raise ConfigError(failures[0])
 
@@ -215,6 +216,20 @@ def _watch(model: nn.Module, record: Record) -> Iterator[Any]:
         yield module.register_forward_hook(leave, with_kwargs=True)
 
 
+def _check_references(model: nn.Module, maker: Maker) -> None:
+    """Refuse what a `forward` names below a layer and the layer doesn't have."""
+    faults = []
+    for path, definition in maker.made.items():
+        module = model.get_submodule(path)
+        for reference in definition.forward.references if definition.forward is not None else ():
+            modules = [name for name, _ in module.named_modules(remove_duplicate=False)]
+            tensors = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+            tensors += [name for name, _ in module.named_buffers(remove_duplicate=False)]
+            faults.append(reference.fault(modules, tensors))
+    if found := [fault for fault in faults if fault is not None]:
+        raise ConfigError(*dict.fromkeys(found))
+
+
 def _refuse_idle(maker: Maker, path: str) -> None:
     node = maker.nodes[path]
     raise ConfigError(
@@ -233,4 +248,5 @@ def _unrun(model: nn.Module, maker: Maker) -> Exploration:
                       node.place.path, node.place.origin,
                       hint="declare their shapes, for example `inputs: {x: [B, 3, 32, 32]}`, or give the sizes")
             )  # fmt: skip
+    _check_references(model, maker)
     return Exploration(model, maker.sizes, (), {}, None, False, maker.nodes)

@@ -46,6 +46,8 @@ class Maker:
     faults: list[Fault] = field(default_factory=list)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Module path → the node that made it; filled when exploring."""
+    made: dict[str, Definition] = field(default_factory=dict)
+    """Module path → the definition that it is an instance of; filled when exploring."""
 
     def root(self, definition: Definition, given: Names, data: Names) -> nn.Module:
         """The model itself, with values for some of its arguments.
@@ -57,6 +59,8 @@ class Maker:
 
     def _definition(self, definition: Definition, given: Names, outer: Names, path: str) -> nn.Module:
         """An instance of a definition; `outer` is what it sees besides its own arguments."""
+        if self.exploring:
+            self.made[path] = definition
         names = dict(outer)
         for name, argument in definition.args.items():
             names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
@@ -162,6 +166,7 @@ class Maker:
         return self._node(value, names, f"{path}.{key}")
 
     def _check(self, node: Node, arguments: Names) -> None:
+        assert node.target is not None
         places = node.argument_places
         faults = check_arguments(
             "layer", node.type, node.target, arguments,

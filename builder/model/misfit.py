@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,7 @@ def _type(module: nn.Module, path: str, nodes: Mapping[str, Node]) -> str:
 
 def _wanted(module: nn.Module, inputs: tuple[Any, ...]) -> str | None:
     """Which size argument of a layer its input contradicts."""
-    for name, rule in rules(type(module)).items():
+    for name, rule in rules(_class(module)).items():
         value = getattr(module, name, None)
         try:
             got = rule(inputs)
@@ -119,6 +119,10 @@ def _wanted(module: nn.Module, inputs: tuple[Any, ...]) -> str | None:
         if value is not None and value != got and value != (got,):
             return f"{name}={value}, as it says; {name}={got} would fit"
     return None
+
+
+def _class(module: nn.Module) -> Callable[..., Any]:
+    return type(module)
 
 
 def _given_by(model: nn.Module, giver: str, record: Record, nodes: Mapping[str, Node]) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from builder import registry
 from builder.catalog.arguments import check_arguments
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, nearest
-from builder.lang.forward import Forward, LayerName, Scope, parse_forward
+from builder.lang.forward import Forward, parse_forward
 from builder.lang.names import MODULE_API
+from builder.lang.scope import LayerName, Scope
 from builder.model.scope import BlockScope, BlockSource, Context, Library, NoLibrary, Reading, read_value
 from builder.model.sizes import inferable
 from builder.model.spec import (
@@ -363,7 +364,8 @@ def _read_forward(
         layers={node.name: layer_name(node) for node in layers},
         parameters=frozenset(item.name for item in parameters),
         buffers=frozenset(item.name for item in buffers),
-        functions=registry.functions,
+        **callables(),
+        origins={item.name: item.place.origin for item in inputs},
     )
     try:
         return parse_forward(raw, scope, origin=here.place.origin, path=here.path)
@@ -372,21 +374,35 @@ def _read_forward(
         return None
 
 
+def callables() -> dict[str, frozenset[str]]:
+    """The registered functions' names: those that `forward` may call, and those that are values, such as dtypes."""
+    names = {name: callable(registry.functions.get(name)) for name in registry.functions}
+    return {
+        "functions": frozenset(name for name, called in names.items() if called),
+        "constants": frozenset(name for name, called in names.items() if not called),
+    }
+
+
 def layer_name(node: Node) -> LayerName:
     """What is known of a layer when `forward` is read: whether it can be called, and what it holds."""
+    origin = node.place.origin
     if node.kind in CONTAINERS:
         return LayerName(
-            kind=node.kind,
+            kind=node.kind,  # type: ignore[arg-type]
             children={child.name: layer_name(child) for child in node.children},
             element=layer_name(node.element) if node.element is not None else None,
             unused=node.unused,
+            origin=origin,
         )
     if node.definition is None:
-        return LayerName(kind="layer", opaque=True, unused=node.unused)
+        return LayerName(opaque=True, unused=node.unused, origin=origin)
     definition = node.definition
-    tensors = [item.name for item in (*definition.parameters, *definition.buffers)]
-    children = {child.name: layer_name(child) for child in definition.layers}
-    return LayerName(kind="layer", children=children | dict.fromkeys(tensors), unused=node.unused)
+    return LayerName(
+        children={child.name: layer_name(child) for child in definition.layers},
+        tensors=tuple(item.name for item in (*definition.parameters, *definition.buffers)),
+        unused=node.unused,
+        origin=origin,
+    )
 
 
 def _check_stack(inputs: tuple[Input, ...], layers: tuple[Node, ...], context: Context) -> None:
@@ -402,6 +418,3 @@ def _check_stack(inputs: tuple[Input, ...], layers: tuple[Node, ...], context: C
             context.at("layers", node.name).fault(
                 f"a {node.kind} can't be called one after the other", hint="use Sequential, or write a `forward`"
             )
-
-
-Reader = Callable[[Any, Context], Value]

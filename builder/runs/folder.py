@@ -42,6 +42,8 @@ class Run:
         self.path = path
         self._lock = Lock(path)
         self._began = time.monotonic()
+        self._epoch: int | None = None
+        self._step: int | None = None
         self._status = status.Status("running", status.now(), this_process(), tuple(command))
         try:
             status.write(path, self._status)
@@ -82,6 +84,10 @@ class Run:
         durable.write_bytes(path, data)
         return path
 
+    def reach(self, epoch: int, step: int) -> None:
+        """Note the last completed epoch and step, so that the seal names them however the run ends; writes nothing."""
+        self._epoch, self._step = epoch, step
+
     def seal(
         self,
         state: Ending,
@@ -97,8 +103,8 @@ class Run:
         Args:
             state: `finished`, `failed` or `interrupted`.
             reason: why it didn't finish, in a line.
-            epoch: the last completed one.
-            step: the last completed one.
+            epoch: the last completed one; by default the one noted by `reach`.
+            step: the last completed one; likewise.
             metrics: final values by name, plain numbers.
             seconds: how long it took; by default since it was opened.
 
@@ -107,6 +113,7 @@ class Run:
         """
         assert self.state == "running", f"{self.path} is sealed already, as {self.state}"
         taken = time.monotonic() - self._began if seconds is None else seconds
+        epoch, step = self._epoch if epoch is None else epoch, self._step if step is None else step
         result = {"epoch": epoch, "step": step, "metrics": dict(metrics or {})}
         try:
             manifest.write(self.path)

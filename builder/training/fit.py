@@ -21,7 +21,7 @@ from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault
 from builder.training.module import MakeOptimizer, MakeSchedule, Plan, TrainingModule
 from builder.training.quiet import quiet_lightning
-from builder.training.task import Task
+from builder.training.task import PHASES, Task
 from builder.training.trainer import make_trainer, read_trainer
 
 
@@ -73,11 +73,11 @@ def fit(
         module = TrainingModule(model, plan)
         module.train()  # Lightning trains in whatever mode the modules are
         try:
-            finished = _run(trainer, partial(trainer.fit, module, datamodule=data), origins)
+            finished = _run(partial(trainer.fit, module, datamodule=data), origins)
             metrics, (best, last) = _floats(trainer), _checkpoints(trainer)
             if finished and "test" in task.phases:
                 test = partial(trainer.test, module, data, best, verbose=False, weights_only=True)
-                finished = _run(trainer, test, origins)
+                finished = _run(test, origins)
                 metrics |= _floats(trainer)
         finally:
             epoch, step = trainer.current_epoch, trainer.global_step
@@ -88,12 +88,12 @@ def fit(
     return FitResult(state, reason, epoch, step, metrics, best, last, time.monotonic() - start)
 
 
-def _run(trainer: pl.Trainer, call: Callable[[], Any], origins: Origins) -> bool:
+def _run(call: Callable[[], Any], origins: Origins) -> bool:
     """Call into Lightning; False if Ctrl-C ended it."""
     try:
         call()
-    except SystemExit:  # Lightning ends the process after Ctrl-C, but the run has still to be sealed
-        if not trainer.interrupted:
+    except SystemExit as error:  # Lightning ends the process after Ctrl-C, but the run has still to be sealed
+        if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         return False
     except MisconfigurationException as error:
@@ -120,7 +120,9 @@ def _close(trainer: pl.Trainer) -> None:
 
 
 def _floats(trainer: pl.Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    """The values of train, val and test; what callbacks log besides (learning rates, …) is in the logs only."""
+    items = trainer.callback_metrics.items()
+    return {name: float(value) for name, value in items if name.partition("/")[0] in PHASES}
 
 
 def _checkpoints(trainer: pl.Trainer) -> tuple[Path | None, Path | None]:

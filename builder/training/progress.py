@@ -96,4 +96,5 @@ def _epoch(trainer: pl.Trainer, index: int | None = None) -> str:
 
 
 def _metrics(trainer: pl.Trainer) -> str:
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items()))
+    values = sorted((name, value) for name, value in trainer.callback_metrics.items() if "/" in name)
+    return "  ".join(f"{name} {float(value):.4g}" for name, value in values)

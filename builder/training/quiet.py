@@ -14,6 +14,7 @@ NOISE = (
     r"The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
     r"The '.*_dataloader' does not have many workers",  # batches are slices of tensors in memory
     r"You defined a `validation_step` but have no `val_dataloader`",  # a data set without a val split
+    r"Total length of `list` across ranks is zero",  # the same
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
 )
 """Warnings of Lightning that say nothing to whoever trains, by their beginnings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,15 +86,19 @@ def read_task(
     model_inputs: Mapping[str, bool],
     origins: Origins,
     path: Path = ("task",),
+    *,
+    outputs: Collection[str] | None = None,
 ) -> Task:
     """The task of the section `task:`.
 
-    `model_inputs` are the model's inputs in `forward`'s order, each with whether it is required.
+    `model_inputs` are the model's inputs in `forward`'s order, each with whether it is required. `outputs` are the keys
+    of the model's output: none for a tensor, None if it isn't known yet what the model gives.
 
     Raises:
         ConfigError: the section is wrong; all faults at once.
     """
-    reader = TaskReader(facts.values, tuple(facts.tensors), origins)
+    known_outputs = None if outputs is None else tuple(outputs)
+    reader = TaskReader(facts.values, tuple(facts.tensors), origins, known_outputs)
     for key in section:
         if key not in KEYS:
             reader.fault(f"unknown key {key!r}", (*path, key), nearest=nearest(key, KEYS))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from builder.catalog.component import Component, read_component
+from builder.catalog.functions import constants
 from builder.catalog.signatures import signature_of
 from builder.config.formulas import evaluate_formulas
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Fault, Path, dotted
+from builder.errors import ConfigError, Fault, Path, dotted, nearest
+from builder.lang.forward import Expression as Parsed
 from builder.lang.forward import parse_expression
 from builder.registry import functions, losses, metrics
 
@@ -23,11 +26,15 @@ Expression = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(slots=True)
 class TaskReader:
-    """What formulas and expressions of a task may name, and the faults found so far."""
+    """What formulas and expressions of a task may name, and the faults found so far.
+
+    `outputs` are the keys of the model's output: none for a tensor, None if it isn't known what the model gives.
+    """
 
     data: Mapping[str, Any]
     tensors: tuple[str, ...]
     origins: Origins
+    outputs: tuple[str, ...] | None = None
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, message: str, path: Path, **details: Any) -> None:
@@ -40,11 +47,30 @@ class TaskReader:
             self.fault(f"{dotted(path)} is no expression", path, found=text, expected=f"text over {', '.join(names)}")
             return None
         try:
-            parsed = parse_expression(text, names, functions, origin=self.origins.of(path), path=path)
-            return parsed.bind(functions)
+            parsed = self._parse(text, names, path)
         except ConfigError as error:
             self.faults.extend(error.faults)
             return None
+        for _, key in parsed.lookups:
+            if self.outputs and key not in self.outputs:
+                expected, near = ", ".join(self.outputs), nearest(key, self.outputs)
+                self.fault(f"the model's output has no {key!r}", path, found=text, expected=expected, nearest=near)
+        return parsed.bind({name: functions.get(name) for name in parsed.functions})
+
+    def _parse(self, text: str, names: Collection[str], path: Path) -> Parsed:
+        """The expression; `output.depth` is a key where the model gives a mapping.
+
+        As long as it isn't known what the model gives, it is one where no tensor has an attribute of that name.
+        """
+        parse = partial(
+            parse_expression, text, names, functions, constants=constants(), origin=self.origins.of(path), path=path
+        )
+        try:
+            return parse(mappings=("output", "prediction") if self.outputs else ())
+        except ConfigError:
+            if self.outputs is not None:
+                raise
+            return parse(mappings=("output", "prediction"))
 
     def terms(
         self, section: Any, default: tuple[str, ...], names: Collection[str], path: Path

@@ -109,7 +109,9 @@ def test_overlapping_windows_are_views_of_one_tensor():
     assert torch.equal(ids[1, :-1], ids[0, 1:])
 
 
-@pytest.mark.parametrize(("arguments", "argument"), [({"length": 10**7}, "length"), ({"length": 0}, "length"), ({"stride": 0}, "stride")])
+@pytest.mark.parametrize(
+    ("arguments", "argument"), [({"length": 10**7}, "length"), ({"length": 0}, "length"), ({"stride": 0}, "stride")]
+)
 def test_windows_that_do_not_fit_are_refused(arguments, argument):
     with pytest.raises(ArgumentError) as caught:
         topics(**arguments)

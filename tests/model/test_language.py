@@ -160,7 +160,9 @@ def test_a_users_layer_is_used_by_its_name():
 
 def test_a_traceback_names_the_line_of_the_yaml(tmp_path):
     path = tmp_path / "wrong.yaml"
-    path.write_text("inputs: [x]\nlayers:\n  fc: {type: Linear, in_features: 4, out_features: 2}\nforward: |\n  y = fc(x)\n  return y.reshape(7)\n")
+    path.write_text(
+        "inputs: [x]\nlayers:\n  fc: {type: Linear, in_features: 4, out_features: 2}\nforward: |\n  y = fc(x)\n  return y.reshape(7)\n"
+    )
     ours = build(path)
     with pytest.raises(RuntimeError) as caught:
         ours(torch.ones(1, 4))
@@ -184,7 +186,10 @@ FAULTS = {
         "unknown name 'widht' in a formula",
     ),
     "division by zero": ("args: {w: 0}\nlayers: {fc: {type: Linear, in_features: 2, out_features: =4 // w}}", "zero"),
-    "required": ("args: {w: required}\nlayers: {fc: {type: Linear, in_features: 2, out_features: =w}}", "args.w: argument 'w' is required"),
+    "required": (
+        "args: {w: required}\nlayers: {fc: {type: Linear, in_features: 2, out_features: =w}}",
+        "args.w: argument 'w' is required",
+    ),
     "recursion": (
         "blocks: {A: {layers: {b: B}}, B: {layers: {a: A}}}\nlayers: {a: A}",
         "block 'A' contains itself\n  found:    'A → B → A'",

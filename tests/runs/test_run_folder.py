@@ -113,6 +113,14 @@ def test_an_exception_seals_the_run_and_goes_on(tmp_path, error, state, reason):
     assert (status(run.path).state, status(run.path).reason) == (state, reason)
 
 
+def test_the_place_that_was_reached_is_sealed_however_the_run_ends(tmp_path):
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path) as run:
+        run.reach(1, 20)
+        run.reach(2, 30)
+        raise KeyboardInterrupt
+    assert (status(run.path).epoch, status(run.path).step) == (2, 30)
+
+
 def test_a_block_that_just_ends_is_not_a_finished_run(tmp_path):
     with opened(tmp_path) as run:
         pass

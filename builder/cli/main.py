@@ -1,0 +1,142 @@
+"""The command `builder`: its verbs, and what the shell sees of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from builder.cli import check, registry, show, train
+from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
+from builder.cli.output import styled
+from builder.errors import BuilderError, ConfigError, nearest
+
+HELP = ("--help", "-h")
+
+app = typer.Typer(
+    help="Neural networks described whole in YAML, built and trained.",
+    context_settings={"help_option_names": list(HELP)},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("train")(takes_common(train.train))
+app.command("check")(takes_common(check.check))
+app.add_typer(show.app, name="show")
+app.command("registry")(takes_common(registry.registry))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    imports: Imports = None,
+    config_name: ConfigName = None,
+    config_dir: ConfigDir = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    context.obj = Common(debug, quiet, tuple(imports or ()), config_name, config_dir)
+    if version:
+        from builder import __version__
+
+        print(f"builder {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: the words after `builder`; those of the process if None.
+
+    Returns:
+        The exit code: 0 fine, 1 failure, 2 wrong usage or config, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+        return 1
+    return code
+
+
+def _run(words: list[str]) -> int:
+    try:
+        command = typer.main.get_command(app)
+        if any(word in HELP for word in words):
+            print(_help(command, words))
+            return 0
+        result = command.main(words, prog_name="builder", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except SystemExit as stop:  # shell completion ends so
+        return stop.code if isinstance(stop.code, int) else 1
+    except (KeyboardInterrupt, typer.Abort):
+        _print_error("interrupted")
+        return 130
+    except BrokenPipeError:
+        raise
+    except BuilderError as error:
+        code = error.exit_code
+        _tell(error)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of typer, whichever parser it brings
+            _print_error(_usage_message(error))
+            return 2
+        code = 1
+        _print_error(f"{type(error).__name__}: {error}; run with --debug for the stack trace", "internal error")
+    if "--debug" in words:
+        traceback.print_exc()
+    return code
+
+
+def _help(command: Any, words: list[str]) -> str:
+    """The help of the verb that the words name.
+
+    Parsing them as typer does would import what converts values, which takes longer than all the rest.
+    """
+    context = typer.Context(command, info_name="builder", help_option_names=list(HELP))
+    for word in words:
+        if word in getattr(command, "commands", {}):
+            command = command.commands[word]
+            context = typer.Context(command, info_name=word, parent=context)
+    text: str = command.get_help(context)
+    return text
+
+
+def _tell(error: BuilderError) -> None:
+    if not isinstance(error, ConfigError):
+        _print_error(str(error))
+        return
+    for fault in error.faults:
+        _print_error(str(fault))
+    if len(error.faults) > 1:
+        print(f"{len(error.faults)} errors", file=sys.stderr)
+
+
+def _print_error(message: str, label: str = "error") -> None:
+    print(f"{styled(f'{label}:', sys.stderr, fg='red', bold=True)} {message}", file=sys.stderr)
+
+
+def _usage_message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    message: str = error.format_message()
+    if option is not None and hasattr(error, "possibilities"):
+        known = [name for parameter in context.command.params for name in parameter.opts] if context else []
+        near = nearest(option, known)
+        message = f"no such option: {option}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    command = context.command_path if context is not None else "builder"
+    return f"{message}\n  hint:     {command} --help"
+
+
+def _close_output() -> None:
+    """The reader has gone (`builder registry layer | head`): say nothing more, not at the interpreter's end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,42 @@
+"""`builder train`: train a model and print where its run lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from builder.cli.options import Common, Json, Overrides, compose_of
+from builder.cli.output import print_json
+
+if TYPE_CHECKING:
+    from builder.pipeline import TrainReport
+
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
+
+
+def train(common: Common, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Train a model, and print its run folder.
+
+    The folder stands on the last line of the output; with --quiet or --json there is no progress bar.
+    """
+    composed = compose_of(common, overrides)
+    from builder.pipeline import train as run
+
+    report = run(composed, quiet=common.quiet or as_json)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        if not common.quiet:
+            print(summary(report))
+        print(report.run)
+    return EXIT_CODES[report.state]
+
+
+def summary(report: TrainReport) -> str:
+    """How a training ended, in one line: its metrics on the test set, or on the validation set if there is none."""
+    shown: list[str] = []
+    for split in ("test/", "val/", "train/"):
+        shown = shown or [f"{name} {value:.4g}" for name, value in report.metrics.items() if name.startswith(split)]
+    return f"{report.state} after {report.epoch} epochs, {report.step} steps, {report.seconds:.1f} s" + (
+        f": {', '.join(shown)}" if shown else ""
+    )

@@ -1,0 +1,297 @@
+"""Hydra's defaults list over our own files: which configs are merged, in which order, at which package.
+
+Hydra reads the `defaults` of each file and nothing else; the content is ours. The parts of Hydra that this needs aren't
+public; they are all used here, and a test compares the outcome with `hydra.compose`.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from builder.config import folders
+from builder.config.interpolation import NotAnInterpolation, pieces
+from builder.config.tree import has_interpolation
+from builder.config.yaml_file import Document, read_yaml
+from builder.errors import ConfigError, Fault, Origin, nearest
+
+MAX_LOADS = 1000
+"""How many configs the defaults lists of one composition may name, again and again counted."""
+
+_BASE = "1.3"
+"""The version of Hydra whose rules hold, whatever version is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file that is merged: its content without `defaults`, and the keys under which it goes."""
+
+    name: str
+    package: tuple[str, ...]
+    content: dict[Any, Any]
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultsList:
+    """The parts in the order of merging, the choice of each group, and the overrides that aren't of groups."""
+
+    parts: tuple[Part, ...]
+    choices: dict[str, str]
+    value_overrides: tuple[Override, ...]
+
+
+class _TooMany(Exception):
+    """Defaults lists without an end."""
+
+
+class Repository(ConfigRepository):
+    """The configs of some folders, as Hydra asks for them; what is wrong with the files gathers in `faults`."""
+
+    def __init__(self, search_path: Sequence[Path]) -> None:
+        self.search_path = tuple(search_path)
+        self.sources = []
+        self.documents: dict[str, Document] = {}
+        self.faults: list[Fault] = []
+        self._results: dict[str, ConfigResult | None] = {}
+        self._loads = 0
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A config's header and defaults list; None if there is no such config."""
+        self._loads += 1
+        if self._loads > MAX_LOADS:
+            raise _TooMany
+        if config_path not in self._results:
+            self._results[config_path] = self._load(config_path)
+        return self._results[config_path]
+
+    def group_exists(self, config_path: str) -> bool:
+        """Whether there is a folder of that name."""
+        return any(folders.group_folder(folder, config_path) for folder in self.search_path)
+
+    def config_exists(self, config_path: str) -> bool:
+        """Whether there is a file of that name."""
+        return self._file(config_path) is not None
+
+    def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
+        """The choices of a group."""
+        return folders.choices(self.search_path, group_name)
+
+    def _file(self, config_path: str) -> Path | None:
+        found = (folders.config_file(folder, config_path) for folder in self.search_path)
+        return next((path for path in found if path is not None), None)
+
+    def _load(self, config_path: str) -> ConfigResult | None:
+        path = self._file(config_path)
+        if path is None:
+            return None
+        defaults: list[Any] = []
+        header: dict[str, str] = {}
+        try:
+            document = read_yaml(path, folders.shown(path))
+            header = document.header
+            defaults = _checked_defaults(document)
+            self.documents[config_path] = document
+        except ConfigError as error:
+            self.faults.extend(error.faults)
+        return ConfigResult(
+            provider="builder",
+            path=str(path),
+            config=OmegaConf.create(),
+            header={"package": header.get("package")},
+            defaults_list=self._create_defaults_list(config_path, OmegaConf.create(defaults)),
+        )
+
+
+def _checked_defaults(document: Document) -> list[Any]:
+    """The `defaults` of a file.
+
+    Raises:
+        ConfigError: they aren't what Hydra takes, or the file isn't a mapping.
+    """
+    if document.value is None:
+        return []
+    if not isinstance(document.value, dict):
+        raise ConfigError(Fault("a config file holds a mapping", (), document.origins[()]))
+    defaults = document.value.get("defaults", [])
+    if not isinstance(defaults, list):
+        raise ConfigError(Fault("wrong value", ("defaults",), document.origins["defaults",], defaults, "a list"))
+    faults = [
+        Fault(problem, ("defaults", index), document.origins["defaults", index], item, "a config, or 'group: choice'")
+        for index, item in enumerate(defaults)
+        if (problem := _problem_of(item)) is not None
+    ]
+    if faults:
+        raise ConfigError(*faults)
+    return defaults
+
+
+def _problem_of(item: Any) -> str | None:
+    """What is wrong with one item of a defaults list."""
+    if isinstance(item, str):
+        return _problem_of_name(item)
+    if not isinstance(item, dict) or len(item) != 1:
+        return "not an item of a defaults list"
+    ((group, choice),) = item.items()
+    words = group.split(" ") if isinstance(group, str) else [""]
+    if not words[-1].strip("/") or has_interpolation(group) or not set(words[:-1]) <= {"optional", "override"}:
+        return "not a config group"
+    names = choice if isinstance(choice, list) else [] if choice is None else [choice]
+    return next((problem for name in names if (problem := _problem_of_name(name)) is not None), None)
+
+
+def _problem_of_name(name: Any) -> str | None:
+    if not isinstance(name, str) or not name:
+        return "not the name of a config"
+    try:
+        parts = pieces(name)
+    except NotAnInterpolation as error:
+        return str(error)
+    if any(not isinstance(part, str) and part.resolver for part in parts):
+        return "only choices can be interpolated here, like ${model}"
+    return None
+
+
+def compose_list(config_name: str, overrides: Sequence[Override], search_path: Sequence[Path]) -> DefaultsList:
+    """The defaults list of a primary config under overrides.
+
+    Raises:
+        ConfigError: a config, group or choice doesn't exist, a file is wrong, or the lists contradict one another.
+    """
+    repository = Repository(search_path)
+    faults = _choice_faults(overrides, repository)
+    if not repository.config_exists(config_name):
+        faults.append(_no_primary(config_name, search_path))
+    if faults:
+        raise ConfigError(*faults)
+    try:
+        with _hydra_rules():
+            result = create_defaults_list(repository, config_name, list(overrides), False, False)
+    except MissingConfigException as error:
+        raise ConfigError(*repository.faults, _missing_choice(error, repository)) from None
+    except (RecursionError, _TooMany):
+        raise ConfigError(*repository.faults, Fault("defaults lists that include one another")) from None
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
+        raise ConfigError(*repository.faults, _composition_fault(error, overrides)) from None
+    if repository.faults:
+        raise ConfigError(*repository.faults)
+    known = reversed(result.overrides.known_choices.items())  # Hydra walks from the last to the first
+    choices = {group: choice for group, choice in known if choice is not None}
+    parts = tuple(_part(default, repository) for default in result.defaults)
+    return DefaultsList(parts, choices, tuple(result.config_overrides))
+
+
+@contextmanager
+def _hydra_rules() -> Iterator[None]:
+    """Hydra without its warnings and by one version's rules; both as they were afterwards."""
+    base = version.VersionBase.instance()
+    before = base.version_base
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        version.setbase(_BASE)
+        try:
+            yield
+        finally:
+            base.version_base = before
+
+
+def _part(default: ResultDefault, repository: Repository) -> Part:
+    name = default.config_path or ""
+    document = repository.documents[name]
+    content = {key: value for key, value in (document.value or {}).items() if key != "defaults"}
+    package = tuple(default.package.split(".")) if default.package else ()
+    return Part(name, package, content, document)
+
+
+def _choice_faults(overrides: Sequence[Override], repository: Repository) -> list[Fault]:
+    """Faults of `group=choice` overrides whose choice there isn't."""
+    faults = []
+    for override in overrides:
+        group, value = override.key_or_group, override.value()
+        if not repository.group_exists(group) or isinstance(value, dict) or override.is_delete():
+            continue
+        origin = Origin(override=override.input_line)
+        if not isinstance(value, (str, list)) or override.is_force_add():
+            hint = f"~{group} leaves the group out"
+            expected = f"{group}=CHOICE"
+            faults.append(Fault("not a choice of a config group", (group,), origin, value, expected, hint=hint))
+            continue
+        for name in value if isinstance(value, list) else [value]:
+            if not repository.config_exists(f"{group}/{name}"):
+                faults.append(no_choice(group, name, origin, repository.get_group_options(group)))
+    return faults
+
+
+def no_choice(group: str, name: object, origin: Origin, choices: Sequence[str]) -> Fault:
+    """The fault of a choice that a group doesn't have."""
+    expected = f"one of {', '.join(choices)}" if choices else "nothing: the group is empty"
+    path = tuple(group.split("/"))
+    return Fault("no such choice", path, origin, found=name, expected=expected, nearest=nearest(name, choices))
+
+
+def _no_primary(config_name: str, search_path: Sequence[Path]) -> Fault:
+    names = folders.choices(search_path, "")
+    places = ", ".join(folders.shown(path) for path in search_path)
+    expected = f"one of {', '.join(names)}" if names else None
+    return Fault(
+        f"no such config in {places}", found=config_name, expected=expected, nearest=nearest(config_name, names)
+    )
+
+
+def _missing_choice(error: MissingConfigException, repository: Repository) -> Fault:
+    """The fault of a config that some file's defaults list names and that there isn't."""
+    missing = (error.missing_cfg_file or "").strip("/")
+    group, _, name = missing.rpartition("/")
+    origin = next(
+        (origin for document in repository.documents.values() for origin in _naming(document, name)), Origin()
+    )
+    if repository.group_exists(group) and group:
+        return no_choice(group, name, origin, repository.get_group_options(group))
+    if not group:
+        return Fault(
+            "no such config", origin=origin, found=name, nearest=nearest(name, repository.get_group_options(""))
+        )
+    near = nearest(group, folders.groups(repository.search_path))
+    return Fault("no such config group", origin=origin, found=group, nearest=near)
+
+
+def _naming(document: Document, name: str) -> Iterator[Origin]:
+    """Where a file's defaults list names a config."""
+    defaults = document.value.get("defaults", []) if isinstance(document.value, dict) else []
+    for index, item in enumerate(defaults):
+        for choice in item.values() if isinstance(item, dict) else [item]:
+            if name in (choice if isinstance(choice, list) else [str(choice).split("@")[0].rpartition("/")[2]]):
+                yield document.origins["defaults", index]
+
+
+def _composition_fault(error: Exception, overrides: Sequence[Override]) -> Fault:
+    """What Hydra says about a defaults list, in one line, with the override that it speaks of if it does."""
+    lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines() if line.strip()]
+    message = re.sub(r"\s*See https?://\S+.*", "", " ".join(lines)) or "not a defaults list"
+    twice = re.search(r"Multiple values for ([\w/@.]+?)\.|([\w/@.]+) appears more than once", message)
+    if twice is not None:
+        group = twice[1] or twice[2]
+        message = f"the group '{group}' has a choice already"
+    hint = (
+        None if twice is None else f"write '{group}=CHOICE' on the command line, 'override /{group}: CHOICE' in a file"
+    )
+    keys = (override.get_key_element().lstrip("~+") for override in overrides)
+    spoken = (override for key, override in zip(keys, overrides, strict=True) if f"'{key}" in message)
+    origin = next((Origin(override=override.input_line) for override in spoken), Origin())
+    return Fault(message, origin=origin, hint=hint)

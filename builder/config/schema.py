@@ -1,0 +1,128 @@
+"""The sections of a config: which keys they have, what those may be, and what stands where they are absent."""
+
+from __future__ import annotations
+
+from builder.config.kinds import (
+    ANYTHING,
+    BOOLEAN,
+    LIST,
+    MAPPING,
+    NULL,
+    TEXT,
+    Field,
+    Names,
+    Node,
+    Section,
+    choice,
+    either,
+    integer,
+    number,
+)  # fmt: skip
+from builder.config.trainer_arguments import TRAINER_ARGUMENTS
+
+LARGEST_SEED = 2**32 - 1
+
+_TYPE = Field("the registered name of what is built", TEXT, required=True)
+_COMPONENT = Section("a registered component with its arguments", {"type": _TYPE}, open=True)
+_OPTIONAL_COMPONENT = Section("a component, or null for none", {"type": _TYPE}, open=True, short=NULL)
+
+_NODE_KEYS: dict[str, Node] = {}
+_DEFINITION_KEYS: dict[str, Node] = {}
+_DEFINITION = Section("a module definition", _DEFINITION_KEYS)
+_NODE = Section("a layer: a type's name, a mapping with a type, or a definition", _NODE_KEYS, open=True, short=TEXT)
+_DEFINITION_KEYS.update(
+    args=Field("names and defaults of the module's arguments", ANYTHING),
+    inputs=Field("what forward takes", ANYTHING),
+    blocks=Names("module definitions usable as a type", _DEFINITION),
+    parameters=Names("parameters of this module", Field("shape, init, dtype", ANYTHING)),
+    buffers=Names("buffers of this module", Field("shape, init, dtype, persistent", ANYTHING)),
+    layers=Names("submodules, in order", _NODE),
+    forward=Field("the forward pass", TEXT),
+    init=Field("initialisation rules, in order", ANYTHING),
+    tie=Field("parameters that are one and the same", ANYTHING),
+)
+_NODE_KEYS.update(
+    _DEFINITION_KEYS,
+    type=Field("what the layer is", TEXT),
+    repeat=Field("how many copies a container holds", ANYTHING),
+    layer=_NODE,
+)
+
+DATA = Section(
+    "the data set and how batches are made of it",
+    {
+        "type": _TYPE,
+        "batch_size": Field("samples in a training batch", integer(1), required=True),
+        "eval_batch_size": Field(
+            "samples in a validation or test batch; null: as in training", either(integer(1), NULL)
+        ),
+        "shuffle": Field("whether training samples come in a new order each epoch", BOOLEAN, True),
+        "drop_last": Field("whether an incomplete last training batch is left out", BOOLEAN, False),
+    },
+    open=True,
+    required=True,
+)
+
+TASK = Section(
+    "what is learnt: the loss, the metrics, and which of them says how good a model is",
+    {
+        "loss": Section("an expression, or a registered loss", {"type": _TYPE}, open=True, short=TEXT, required=True),
+        "prediction": Field("an expression for what metrics compare with the target", TEXT, "output"),
+        "metrics": Names("metrics by name", _COMPONENT),
+        "monitor": Field("the logged value by which checkpoints are chosen", either(TEXT, NULL)),
+        "mode": Field("whether the monitored value should fall or rise", either(choice("min", "max"), NULL)),
+        "inputs": Field("tensors of the batch for inputs of the model that are named otherwise", either(MAPPING, LIST)),
+    },
+    required=True,
+)
+
+OPTIMIZER = Section(
+    "the optimiser and its arguments",
+    {"type": _TYPE, "lr": Field("learning rate", number(0))},
+    open=True,
+    required=True,
+)
+
+SCHEDULER = Section(
+    "the learning rate's schedule and its arguments, or null for a constant rate",
+    {
+        "type": _TYPE,
+        "interval": Field("whether it steps each epoch or each optimiser step", choice("epoch", "step"), "epoch"),
+        "frequency": Field("how many of these pass between two of its steps", integer(1), 1),
+        "monitor": Field("the logged value that a plateau is seen in", either(TEXT, NULL)),
+    },
+    open=True,
+    short=NULL,
+)
+
+TOP = Section(
+    "a whole config",
+    {
+        "name": Field("the experiment's name; null: the experiment chosen, or DATA_MODEL", either(TEXT, NULL)),
+        "description": Field("a note on what this is about", either(TEXT, NULL)),
+        "seed": Field("what all randomness follows from", integer(0, LARGEST_SEED), 0),
+        "output_dir": Field("the folder in which run folders are made", TEXT, "outputs"),
+        "model": Section("the model's definition", _NODE_KEYS, open=True, required=True),
+        "data": DATA,
+        "task": TASK,
+        "optimizer": OPTIMIZER,
+        "scheduler": SCHEDULER,
+        "trainer": Section("arguments of Lightning's Trainer", TRAINER_ARGUMENTS),
+        "callbacks": Names("callbacks by name; null takes one away", _OPTIONAL_COMPONENT),
+        "logger": Names("loggers by name; null takes one away", _OPTIONAL_COMPONENT),
+        "hydra": Field("", ANYTHING, refused="Hydra's own settings have no use here; 'output_dir' says where runs lie"),
+    },
+)
+"""The whole schema. What is inside of `model` belongs to the model language, which checks it."""
+
+
+def top_defaults() -> dict[str, object]:
+    """What stands where a key at the top of a config is absent; sections that are required have none."""
+    found: dict[str, object] = {}
+    for name, node in TOP.fields.items():
+        if isinstance(node, Field):
+            if node.refused is None and name != "description":
+                found[name] = node.default
+        elif not node.required:
+            found[name] = None if node.short is NULL else {}
+    return found
