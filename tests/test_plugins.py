@@ -156,7 +156,7 @@ def test_a_file_that_does_not_exist_is_told_with_near_files(tmp_path):
         ("import json\n\njson.loads('{')\n", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", 3),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3", 2),
         (OWN.format(kind="loss", name="own_j") + OWN.format(kind="loss", name="own_j"),
-         "DuplicateName: loss 'own_j' is registered twice: by plug_bad.own and by plug_bad.own", 9),
+         "DuplicateName: loss 'own_j' is registered twice: by plug_bad.own and by plug_bad.own", 8),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["plug_bad", "plug_bad.py"])
