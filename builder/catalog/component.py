@@ -17,7 +17,7 @@ class Component:
 
     kind: str
     name: str
-    target: Callable[..., Any]
+    target: Any
     arguments: Mapping[str, Any]
     path: Path
     origin: Origin
@@ -31,8 +31,12 @@ class Component:
         try:
             return self.target(*args, **self.arguments, **kwargs)
         except (TypeError, ValueError) as error:
-            message = f"{self.kind} {self.name!r} can't be made: {error}"
-            raise ConfigError(Fault(message, self.path, self.origin)) from error
+            raise self.refused(error) from error
+
+    def refused(self, error: Exception) -> ConfigError:
+        """The error to raise where the object refuses its arguments with `error`."""
+        message = f"{self.kind} {self.name!r} can't be made: {error}"
+        return ConfigError(Fault(message, self.path, self.origin))
 
 
 def read_component(

@@ -75,25 +75,17 @@ def _run(words: list[str]) -> int:
             print(_help(command, words))
             return 0
         result = command.main(words, prog_name="builder", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
     except SystemExit as stop:  # shell completion ends so
-        return stop.code if isinstance(stop.code, int) else 1
+        code = stop.code if isinstance(stop.code, int) else 1
     except (KeyboardInterrupt, typer.Abort):
-        _print_error("interrupted")
-        return 130
+        code = 130
     except BrokenPipeError:
         raise
-    except BuilderError as error:
-        code = error.exit_code
-        _tell(error)
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of typer, whichever parser it brings
-            _print_error(_usage_message(error))
-            return 2
-        code = 1
-        _print_error(f"{type(error).__name__}: {error}; run with --debug for the stack trace", "internal error")
-    if "--debug" in words:
-        traceback.print_exc()
+        code = _tell(error, "--debug" in words)
+    if code == 130:
+        _print_error("interrupted")
     return code
 
 
@@ -111,14 +103,27 @@ def _help(command: Any, words: list[str]) -> str:
     return text
 
 
-def _tell(error: BuilderError) -> None:
-    if not isinstance(error, ConfigError):
+def _tell(error: Exception, debug: bool) -> int:
+    """Say an error on standard error, and its exit code."""
+    code = 2
+    if isinstance(error, ConfigError):
+        for fault in error.faults:
+            _print_error(str(fault))
+        if len(error.faults) > 1:
+            print(f"{len(error.faults)} errors", file=sys.stderr)
+    elif isinstance(error, BuilderError):
+        code = error.exit_code
         _print_error(str(error))
-        return
-    for fault in error.faults:
-        _print_error(str(fault))
-    if len(error.faults) > 1:
-        print(f"{len(error.faults)} errors", file=sys.stderr)
+    elif hasattr(error, "format_message"):  # a usage error of typer, whichever parser it brings
+        _print_error(_usage_message(error))
+        return code
+    else:
+        code = 1
+        hint = "" if debug else "; run with --debug for the stack trace"
+        _print_error(f"{type(error).__name__}: {error}{hint}", "internal error")
+    if debug:
+        traceback.print_exception(error)
+    return code
 
 
 def _print_error(message: str, label: str = "error") -> None:

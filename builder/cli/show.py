@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -12,6 +13,9 @@ from builder.cli.output import print_json, styled
 from builder.errors import Path, dotted
 
 app = typer.Typer(help="Show what a config comes to.", rich_markup_mode=None)
+
+PLAIN_IN_LIST = re.compile(r"[\w.=][\w.=+*/() -]*", re.ASCII)
+"""Texts that need no quotes between the brackets of a list, where more characters have a meaning than elsewhere."""
 
 WIDEST = 48
 """The column beyond which an origin isn't moved to the right for the sake of one long line."""
@@ -61,39 +65,40 @@ def yaml_lines(value: Any, path: Path = (), indent: int = 0) -> Iterator[tuple[P
     """A config as lines of YAML, each with the path of the key that stands on it; None for lines of a longer text."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        here, head = (*path, key), " " * indent + ("- " if isinstance(value, list) else f"{_scalar(key)}:")
-        if _is_nested(item) and isinstance(value, list):
-            inner = list(yaml_lines(item, here, indent + 2))
-            yield inner[0][0], head + inner[0][1].lstrip()
-            yield from inner[1:]
-        elif _is_nested(item):
+        here, head = (*path, key), " " * indent + ("-" if isinstance(value, list) else f"{_on_one_line(key)}:")
+        if _is_short(item):
+            yield here, f"{head} {_on_one_line(item)}"
+        elif isinstance(item, str):
+            first, *rest = _dumped(item).split("\n")
+            yield here, f"{head} {first}"
+            yield from ((None, " " * indent + line if line else "") for line in rest)
+        elif isinstance(value, list):
+            (first_path, first), *others = yaml_lines(item, here, indent + 2)
+            yield first_path, f"{head} {first.lstrip()}"
+            yield from others
+        else:
             yield here, head
             yield from yaml_lines(item, here, indent + 2)
-        else:
-            first, *rest = _leaf(item, indent + 2)
-            yield here, f"{head}{first}" if isinstance(value, list) else f"{head} {first}"
-            yield from ((None, line) for line in rest)
 
 
-def _is_nested(value: Any) -> bool:
-    """Whether a value takes lines of its own: a mapping with keys, or a list of such."""
-    if isinstance(value, dict):
-        return bool(value)
-    return isinstance(value, list) and any(isinstance(item, dict | list) and item for item in value)
+def _is_short(value: Any) -> bool:
+    """Whether a value stands on the line of its key: a scalar, or a list of such."""
+    if isinstance(value, list):
+        return all(map(_is_short, value))
+    return not value if isinstance(value, dict) else "\n" not in _dumped(value)
 
 
-def _leaf(value: Any, indent: int) -> list[str]:
-    if isinstance(value, str) and "\n" in value and value == value.lstrip():
-        lines = value.rstrip("\n").split("\n")
-        ends = len(value) - len(value.rstrip("\n"))
-        return ["|" + {0: "-", 1: ""}.get(ends, "+")] + [
-            " " * indent + line if line else "" for line in lines + [""] * (ends - 1)
-        ]
-    return [_scalar(value)]
+def _on_one_line(value: Any, in_list: bool = False) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_on_one_line(item, in_list=True) for item in value)}]"
+    text = _dumped(value)
+    is_plain = isinstance(value, str) and text == value
+    return f"'{text}'" if in_list and is_plain and not PLAIN_IN_LIST.fullmatch(text) else text
 
 
-def _scalar(value: Any) -> str:
-    import yaml
+def _dumped(value: Any) -> str:
+    """A value as it stands after `key: `."""
+    from builder.config.saved import dump_yaml
 
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
-    return text.removesuffix("...\n").rstrip("\n")
+    text = dump_yaml({"k": value}).removeprefix("k:").removeprefix(" ").removesuffix("\n")
+    return text.removesuffix("\n...")  # the end of a document, after a text that ends in empty lines

@@ -30,16 +30,24 @@ __all__ = ["BlockLibrary", "Composed", "blocks", "compose", "saved_yaml", "searc
 class Composed:
     """A composed config.
 
-    `config` holds it with its interpolations, `values` with them resolved, in plain Python. `origins` knows where each
-    value was written, `choices` which config of each group was chosen, `search_path` where configs were looked for.
+    `values` holds it with its interpolations resolved, `unresolved` as they were written, both in plain Python.
+    `origins` knows where each value was written, `choices` which config of each group was chosen, `search_path` where
+    configs were looked for.
     """
 
-    config: DictConfig
+    unresolved: dict[str, Any]
     values: dict[str, Any]
     origins: Origins
     choices: dict[str, str]
     overrides: tuple[str, ...]
     search_path: tuple[Path, ...]
+
+    @property
+    def config(self) -> DictConfig:
+        """The unresolved config as OmegaConf has it, made anew each time."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.create(self.unresolved)
 
 
 def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config_dir: Path | None = None) -> Composed:
@@ -48,8 +56,6 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config
     Raises:
         ConfigError: a file, a choice, an override or an interpolation is wrong, or a value is missing.
     """
-    from omegaconf import OmegaConf
-
     folders = search_path(config_dir)
     listed = _listed(overrides, config_name, folders)
     config, origins = _merged(listed.parts)
@@ -58,7 +64,7 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config
     if size(config) > MAX_NODES:
         raise ConfigError(Fault("too large a config", expected=f"at most {MAX_NODES:,} values"))
     values = resolve(config, origins)
-    return Composed(OmegaConf.create(config), values, origins, listed.choices, tuple(overrides), folders)
+    return Composed(config, values, origins, listed.choices, tuple(overrides), folders)
 
 
 def _listed(overrides: Sequence[str], config_name: str, folders: tuple[Path, ...]) -> DefaultsList:

@@ -188,7 +188,7 @@ def compose_list(config_name: str, overrides: Sequence[Override], search_path: S
     except (RecursionError, _TooMany):
         raise ConfigError(*repository.faults, Fault("defaults lists that include one another")) from None
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
-        raise ConfigError(*repository.faults, _composition_fault(error, overrides)) from None
+        raise ConfigError(*repository.faults, _composition_fault(error, overrides, repository)) from None
     if repository.faults:
         raise ConfigError(*repository.faults)
     known = reversed(result.overrides.known_choices.items())  # Hydra walks from the last to the first
@@ -271,27 +271,56 @@ def _missing_choice(error: MissingConfigException, repository: Repository) -> Fa
     return Fault("no such config group", origin=origin, found=group, nearest=near)
 
 
+def _defaults(document: Document) -> list[Any]:
+    return document.value.get("defaults", []) if isinstance(document.value, dict) else []
+
+
 def _naming(document: Document, name: str) -> Iterator[Origin]:
     """Where a file's defaults list names a config."""
-    defaults = document.value.get("defaults", []) if isinstance(document.value, dict) else []
-    for index, item in enumerate(defaults):
+    for index, item in enumerate(_defaults(document)):
         for choice in item.values() if isinstance(item, dict) else [item]:
             if name in (choice if isinstance(choice, list) else [str(choice).split("@")[0].rpartition("/")[2]]):
                 yield document.origins["defaults", index]
 
 
-def _composition_fault(error: Exception, overrides: Sequence[Override]) -> Fault:
-    """What Hydra says about a defaults list, in one line, with the override that it speaks of if it does."""
+def _composition_fault(error: Exception, overrides: Sequence[Override], repository: Repository) -> Fault:
+    """What Hydra says about a defaults list, in one line, with the override or the line that it speaks of."""
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines() if line.strip()]
     message = re.sub(r"\s*See https?://\S+.*", "", " ".join(lines)) or "not a defaults list"
+    unused = re.match(r"(?:In '([^']+)': )?Could not override '([^']+)'", message)
+    if unused is not None:
+        return _nothing_to_override(unused[1], unused[2], overrides, repository)
     twice = re.search(r"Multiple values for ([\w/@.]+?)\.|([\w/@.]+) appears more than once", message)
     if twice is not None:
         group = twice[1] or twice[2]
         message = f"the group '{group}' has a choice already"
-    hint = (
-        None if twice is None else f"write '{group}=CHOICE' on the command line, 'override /{group}: CHOICE' in a file"
-    )
-    keys = (override.get_key_element().lstrip("~+") for override in overrides)
-    spoken = (override for key, override in zip(keys, overrides, strict=True) if f"'{key}" in message)
-    origin = next((Origin(override=override.input_line) for override in spoken), Origin())
-    return Fault(message, origin=origin, hint=hint)
+        hint = f"write '{group}=CHOICE' on the command line, 'override /{group}: CHOICE' in a file"
+        return Fault(message, origin=_of_override(group, overrides), hint=hint)
+    return Fault(message, origin=_of_override(None, overrides, message))
+
+
+def _of_override(group: str | None, overrides: Sequence[Override], message: str = "") -> Origin:
+    """The origin of the override of a group, or of the first one whose key a message quotes."""
+    for override in overrides:
+        key = override.get_key_element().lstrip("~+")
+        if key == group or f"'{key}" in message:
+            return Origin(override=override.input_line)
+    return Origin()
+
+
+def _nothing_to_override(file: str | None, group: str, overrides: Sequence[Override], repository: Repository) -> Fault:
+    """The fault of a choice for a group that no defaults list has one of."""
+    origin = _of_override(group, overrides)
+    document = repository.documents.get(file or "")
+    if document is not None:
+        items = enumerate(_defaults(document))
+        named = (index for index, item in items if isinstance(item, dict) and group in map(_group_of, item))
+        origin = next((document.origins["defaults", index] for index in named), origin)
+    near = [name for name in nearest(group, folders.groups(repository.search_path)) if name != group]
+    hint = None if file is not None or near else f"write '+{group}=CHOICE' to add one"
+    return Fault("no defaults list has a choice of this group", (), origin, group, nearest=near, hint=hint)
+
+
+def _group_of(key: object) -> str:
+    """The group that the key of an item of a defaults list means: `override /model` means `model`."""
+    return str(key).split(" ")[-1].strip("/")

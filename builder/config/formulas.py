@@ -7,7 +7,8 @@ from typing import Any
 
 from builder.config.origin import Origins
 from builder.errors import Fault, Path
-from builder.lang.formula import FormulaError, parse_formula
+from builder.lang.formula import parse_formula
+from builder.lang.syntax import LangError
 
 
 def evaluate_formulas(value: Any, names: Mapping[str, Any], path: Path, origins: Origins) -> tuple[Any, list[Fault]]:
@@ -25,8 +26,8 @@ def evaluate_formulas(value: Any, names: Mapping[str, Any], path: Path, origins:
         if not isinstance(part, str) or not part.startswith("="):
             return part
         try:
-            return parse_formula(part).evaluate(names)
-        except FormulaError as error:
+            return parse_formula(part[1:]).evaluate(names)
+        except LangError as error:
             faults.append(Fault(str(error), place, origins.of(place), found=part))
             return part
 

@@ -42,9 +42,7 @@ _Dumper.add_representer(str, _text)
 
 def saved_yaml(composed: Composed) -> str:
     """The config with its interpolations as they were written, so that what they stand for isn't in the text."""
-    from omegaconf import OmegaConf
-
-    return dump_yaml(OmegaConf.to_container(composed.config, resolve=False))
+    return dump_yaml(composed.unresolved)
 
 
 def dump_yaml(value: Any) -> str:

@@ -29,9 +29,7 @@ def validate(composed: Composed) -> None:
 
 def _as_written(fault: Fault, composed: Composed) -> Fault:
     """A fault that shows an interpolation, not what it stands for, which may be a secret."""
-    from omegaconf import OmegaConf
-
-    node = locate(OmegaConf.to_container(composed.config, resolve=False), [str(key) for key in fault.path])[1]
+    node = locate(composed.unresolved, [str(key) for key in fault.path])[1]
     return replace(fault, found=node) if fault.found is not None and has_interpolation(node) else fault
 
 

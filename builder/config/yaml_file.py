@@ -178,6 +178,8 @@ class _Reader:
 
     def _node(self, event: Any, path: Path, depth: int) -> _Node:
         self._count += 1
+        if self._count > MAX_NODES:
+            self._stop("too many values", event.start_mark, (), expected=f"at most {MAX_NODES:,}")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
         if event.tag is not None:
@@ -239,8 +241,8 @@ class _Reader:
         assert node.items is not None
         node.size = 1 + sum(item.size for item in node.items)
         node.height = 1 + max((item.height for item in node.items), default=0)
-        if max(node.size, self._count) > MAX_NODES:
-            self._stop("too large, its aliases expanded", node.mark, path, expected=f"at most {MAX_NODES:,} values")
+        if node.size > MAX_NODES:
+            self._stop("too many values, aliases expanded", node.mark, path, expected=f"at most {MAX_NODES:,} values")
         if node.height > MAX_DEPTH:
             self._stop("nested too deeply, aliases followed", node.mark, (), expected=f"at most {MAX_DEPTH} levels")
         return node

@@ -61,8 +61,8 @@ def topics(length: int = 128, stride: int | None = None, split: Mapping[str, flo
     """The text of Python's documentation (`pydoc_data.topics`) in windows of `length` characters, for a language model.
 
     `ids` [length] are indices of characters and `target` [length] those that follow them, both int64. A window begins
-    every `stride` characters (`length`, if it isn't given). The text is cut into train, val and test by position, and no
-    window reaches across a cut. The vocabulary is that of the whole text.
+    every `stride` characters (`length`, if it isn't given). The text is cut into train, val and test by position, and
+    no window reaches across a cut. The vocabulary is that of the whole text.
 
     Raises:
         ArgumentError: the windows don't fit into the text.
@@ -89,7 +89,9 @@ def topics_text() -> str:
 def _load_sklearn(name: str) -> Any:
     loaders = {"digits", "breast_cancer", "wine", "iris", "diabetes"}
     if name not in loaders:
-        raise ArgumentError("name", "scikit-learn has no such data set", found=name, expected=" | ".join(sorted(loaders)))
+        raise ArgumentError(
+            "name", "scikit-learn has no such data set", found=name, expected=" | ".join(sorted(loaders))
+        )
     load = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")
     # Unscaled: scikit-learn's own scaling of diabetes uses the rows that are test here.
     return load(scaled=False) if name == "diabetes" else load()

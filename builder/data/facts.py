@@ -30,7 +30,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a registered data set returns: for each split the named tensors (first dimension: the samples), and the facts.
+    """What a registered data set returns: for each split its named tensors, the samples in their first dimension.
 
     A split that has no samples is left out. `values` are the data set's own facts; those that can be counted from the
     tensors (`num_train`, `num_val`, `num_test`) are added to them where the data is loaded.
@@ -41,7 +41,7 @@ class Dataset:
 
 
 class ArgumentError(ValueError):
-    """An argument of a data set has a value that can't be used; raised by data sets, told with the argument's origin."""
+    """An argument of a data set has a value that can't be used; data sets raise it, and it is told with its origin."""
 
     def __init__(self, argument: str, message: str, *, found: object = None, expected: str | None = None) -> None:
         super().__init__(message)

@@ -23,7 +23,7 @@ class TensorLoader:
     """Batches as dicts of named tensors, each sliced whole: no sample is taken or collated alone.
 
     `tensors` have the samples in their first dimension. With `shuffle` the order of epoch e is a pure function of
-    (seed, e); `set_epoch` chooses the epoch, `set_position` the epoch and the batch with which the next iteration begins.
+    (seed, e); `set_epoch` chooses the epoch, `set_position` also the batch with which the next iteration begins.
     Without `shuffle` the order is that of the tensors.
     """
 

@@ -20,7 +20,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> TensorLoader:
         """Batches of the train split; always the same ones where Lightning is told to overfit some."""
         loader = self._loaders["train"]
-        if self.trainer is not None and self.trainer.overfit_batches:
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             loader.shuffle = False
         return loader
 

@@ -1,1 +1,1 @@
-"""The two languages of a config: formulas (`=expr`) and `forward`. Both are allow-lists over Python's syntax; neither knows torch."""
+"""The two languages of a config, formulas (`=expr`) and `forward`: allow-lists over Python's syntax. Knows no torch."""

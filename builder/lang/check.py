@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from builder.errors import nearest
 from builder.lang import parts, targets, values
 from builder.lang.names import ATTRIBUTES, BUILTINS, CONTEXTS, DENIED_ATTRIBUTES, DTYPE_BUILTINS, RESERVED
 from builder.lang.scope import Scope
@@ -16,14 +15,16 @@ from builder.lang.used import Used
 from builder.lang.values import CALLED, Each, Items, Layers, Method, Tensor, Value
 
 PYTHON_HINTS = {
-    **dict.fromkeys(("torch", "F", "nn", "functional", "math", "np"), "functions are called by their own name: relu(x)"),
+    **dict.fromkeys(
+        ("torch", "F", "nn", "functional", "math", "np"), "functions are called by their own name: relu(x)"
+    ),
     "self": "layers, parameters and args go by their own name: conv(x)",
 }
 
 
 @dataclass(slots=True)
 class Loop:
-    """A loop around the statement being checked. `certain`: the statement runs in the loop's first round, if any does."""
+    """A loop around the statement being checked. `certain`: its first round, if any, runs the statement."""
 
     assigned: Collection[str]
     certain: bool = True
@@ -75,11 +76,11 @@ class Expressions:
         """Check an expression that is computed with, which a layer can't be."""
         value = self.value(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self.source.add(node, "a text can't be computed with", hint="texts are arguments, keys and things to compare")
-        if isinstance(value, Layers) and "part" not in value.kinds:
             self.source.add(
-                node, f"{value.name!r} is a {value.kind}, not a tensor", hint=f"call it: {value.name}(…)"
+                node, "a text can't be computed with", hint="texts are arguments, keys and things to compare"
             )
+        if isinstance(value, Layers) and "part" not in value.kinds:
+            self.source.add(node, f"{value.name!r} is a {value.kind}, not a tensor", hint=f"call it: {value.name}(…)")
 
     def loop_over(self, node: ast.expr) -> Value:
         """Check an expression that is looped over; what is known of its elements."""
@@ -150,7 +151,7 @@ class Expressions:
             return
         callables = [*self.scope.layers, *self.scope.functions, *BUILTINS]
         valid = callables if called else [*self.env, *self.owned, *self.everywhere, "training", *self.scope.constants]
-        near = nearest(name, [choice for choice in valid if choice != name])
+        near = self.source.near(name, [choice for choice in valid if choice != name])
         self._spare(near)
         what = "function or layer" if called else "name"
         self.source.add(node, f"unknown {what} {name!r}", nearest=near, hint=PYTHON_HINTS.get(name))
@@ -189,7 +190,7 @@ class Expressions:
             node,
             f"attribute {name!r} is not part of the language",
             expected="a method or property of a tensor that computes on it or describes it",
-            nearest=() if leads_out else nearest(name, ATTRIBUTES),
+            nearest=() if leads_out else self.source.near(name, ATTRIBUTES),
         )
 
     def _Subscript(self, node: ast.Subscript) -> Value:
@@ -323,5 +324,7 @@ def _builtin_result(name: str, arguments: list[Value]) -> Value:
     if name == "zip":
         return values.each(values.items(elements))
     if name in ("reversed", "list", "tuple", "sorted") and elements:
-        return arguments[0] if name in ("list", "tuple") and isinstance(arguments[0], Items) else values.each(elements[0])
+        return (
+            arguments[0] if name in ("list", "tuple") and isinstance(arguments[0], Items) else values.each(elements[0])
+        )
     return None

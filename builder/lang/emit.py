@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.errors import Origin, Path, dotted
 from builder.lang.names import BUILTINS
-from builder.lang.syntax import PARSE_ERRORS, Source
+from builder.lang.syntax import PARSE_ERRORS, Source, parse_error
 
 RUNTIME_BUILTINS: dict[str, Any] = {
     "iter": builtins.iter,
@@ -110,7 +110,8 @@ def compiled(function: ast.FunctionDef, source: Source) -> types.CodeType | None
             warnings.simplefilter("error")
             code = compile(ast.Module([function], []), filename, "exec", dont_inherit=True)
     except PARSE_ERRORS as error:
-        source.add_error(error, first)
+        known = parse_error(error, source.lines, first)
+        source.add(known, known.message)
         return None
     _show(filename, source.lines, first, indent)
     return next(constant for constant in code.co_consts if isinstance(constant, types.CodeType))
@@ -161,10 +162,13 @@ def bound(
     return function
 
 
-def printed(function: ast.FunctionDef, functions: Mapping[str, str], hidden: Collection[str]) -> tuple[str, dict[int, int]]:
+def printed(
+    function: ast.FunctionDef, functions: Mapping[str, str], hidden: Collection[str]
+) -> tuple[str, dict[int, int]]:
     """The function as Python source, and the YAML line of each of its lines where a statement begins.
 
     Args:
+        function: with the positions of the YAML.
         functions: what to print for the name of a function: `{"relu": "F.relu"}`.
         hidden: names that are inputs, not the functions of those names.
     """

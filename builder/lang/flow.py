@@ -144,7 +144,9 @@ class Statements:
         call, functions = item.context_expr, self.expressions.scope.functions
         known = sorted(CONTEXTS.intersection(functions))
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in known):
-            self.source.add(call, "this can't stand in `with`", expected=" or ".join(f"{name}()" for name in known) or None)
+            self.source.add(
+                call, "this can't stand in `with`", expected=" or ".join(f"{name}()" for name in known) or None
+            )
             return
         if item.optional_vars is not None:
             self.source.add(item.optional_vars, "'as' after `with` is not part of the language")

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from builder.errors import DEFAULT, ConfigError, Fault, Origin, Path, nearest
+from builder.errors import DEFAULT, ConfigError, Fault, Origin, Path
 from builder.lang import emit
 from builder.lang.check import Expressions
 from builder.lang.flow import Statements, assigned
 from builder.lang.names import name_problem
 from builder.lang.scope import LayerName, Reference, Scope
-from builder.lang.syntax import Source
+from builder.lang.syntax import LangError, Source
 from builder.lang.used import Used
 
 __all__ = ["Expression", "Forward", "LayerName", "Reference", "Scope", "parse_expression", "parse_forward"]
@@ -27,7 +27,7 @@ MAX_EXPRESSION = 4096
 class Forward:
     """A checked `forward`.
 
-    All names are in order of first use: `functions` (with constants) and `builtins` are globals of the function, `args`,
+    Names are in order of first use: `functions` (with constants) and `builtins` are globals of the function, `args`,
     `parameters`, `layers` and the buffers it `reads` and `writes` are attributes of its module. `references` are paths
     that only the built module can tell. `function` is the syntax tree of the method.
     """
@@ -62,11 +62,11 @@ class Forward:
         return emit.bound(self.code, functions, used, f"{class_name}.{self.function.name}", defaults)
 
     def to_source(self, functions: Mapping[str, str] | None = None) -> str:
-        """The method as plain Python, not indented; `functions` says what to print for a function: `{"relu": "F.relu"}`."""
+        """The method as plain Python; `functions` says what to print for a function: `{"relu": "F.relu"}`."""
         return emit.printed(self.function, functions or {}, self.inputs)[0]
 
     def source_lines(self) -> dict[int, int]:
-        """From the lines of `to_source()` on which a statement begins to the lines of the YAML file (of the text, in none)."""
+        """The YAML line (the text's, if it stands in no file) of each line of `to_source()` that begins a statement."""
         return emit.printed(self.function, {}, self.inputs)[1]
 
 
@@ -115,8 +115,8 @@ def parse_forward(
     forward = None
     try:
         forward = _forward(source, scope, name)
-    except RecursionError as error:
-        source.add_error(error)
+    except RecursionError:
+        source.add(LangError(""), "the code is nested too deeply")
     if source.faults or forward is None:
         raise ConfigError(*source.faults)
     return forward
@@ -129,7 +129,7 @@ def _forward(source: Source, scope: Scope, name: str) -> Forward | None:
         return None
     assert isinstance(tree, ast.Module)
     if not tree.body:
-        source.add((1, 0), "forward is empty", hint="leave it out to call the layers one after the other")
+        source.add(tree, "forward is empty", hint="leave it out to call the layers one after the other")
         return None
     check = Expressions(source, scope, assigned(tree.body))
     statements = Statements(source, check)
@@ -157,7 +157,8 @@ def _check_declared(source: Source, scope: Scope) -> None:
     owned = scope.owned()
     groups = [scope.inputs, scope.args, scope.parameters, scope.buffers, scope.layers]
     for name in dict.fromkeys(name for group in groups for name in group):
-        problem = name_problem(name) if name not in scope.layers or name in scope.inputs else None
+        needs_no_name = name in scope.layers and not name.isidentifier()
+        problem = None if needs_no_name else name_problem(name, attribute=name in owned)
         if problem is not None:
             _declared_fault(source, scope, name, f"the name {name!r} {problem}")
         if name in scope.inputs and name in owned:
@@ -224,8 +225,8 @@ def parse_expression(
     expression = None
     try:
         expression = _expression(source, scope, tuple(mappings))
-    except RecursionError as error:
-        source.add_error(error)
+    except RecursionError:
+        source.add(LangError(""), "the code is nested too deeply")
     if source.faults or expression is None:
         raise ConfigError(*source.faults)
     return expression

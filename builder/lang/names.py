@@ -27,9 +27,9 @@ _WITH_IN_PLACE = """
 abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr arccos arccosh arcsin arcsinh arctan arctan2
 arctanh asin asinh atan atan2 atanh baddbmm bernoulli bitwise_and bitwise_left_shift bitwise_not bitwise_or
 bitwise_right_shift bitwise_xor ceil clamp clamp_max clamp_min clip conj_physical copysign cos cosh cumprod cumsum
-deg2rad detach digamma div divide eq erf erfc erfinv exp exp2 expm1 fix float_power floor floor_divide fmod frac gcd ge
-greater greater_equal gt heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce lcm
-ldexp le lerp less less_equal lgamma log log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt
+deg2rad detach digamma div divide eq erf erfc erfinv exp exp2 expm1 fix float_power floor floor_divide fmod frac gcd
+ge greater greater_equal gt heaviside hypot i0 igamma igammac index_add index_copy index_fill index_put index_reduce
+lcm ldexp le lerp less less_equal lgamma log log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt
 masked_fill masked_scatter mul multiply mvlgamma nan_to_num ne neg negative nextafter not_equal polygamma pow rad2deg
 reciprocal relu remainder renorm round rsqrt scatter scatter_add scatter_reduce sgn sigmoid sign sin sinc sinh sqrt
 square squeeze sub subtract swapaxes swapdims t tan tanh transpose tril triu true_divide trunc unsqueeze xlogy
@@ -49,21 +49,22 @@ _SHAPE = """
 H T adjoint broadcast_to chunk contiguous diag diag_embed diagflat diagonal diagonal_scatter dsplit expand expand_as
 flatten flip fliplr flipud gather hsplit index_select mH mT masked_select moveaxis movedim narrow narrow_copy permute
 ravel repeat repeat_interleave reshape reshape_as resolve_conj resolve_neg roll rot90 select select_scatter
-slice_scatter split split_with_sizes sum_to_size take take_along_dim tensor_split tile unbind unflatten unfold view view_as vsplit where
+slice_scatter split split_with_sizes sum_to_size take take_along_dim tensor_split tile unbind unflatten unfold view
+view_as vsplit where
 """.split()
 
 _CONVERT = """
-bfloat16 bool byte cdouble cfloat char clone cpu double float half imag int item long new_empty new_full new_ones new_tensor new_zeros
-real short to to_dense to_padded_tensor to_sparse tolist type_as coalesce indices values
+bfloat16 bool byte cdouble cfloat char clone cpu double float half imag int item long new_empty new_full new_ones
+new_tensor new_zeros real short to to_dense to_padded_tensor to_sparse tolist type_as coalesce indices values
 """.split()
 
 _COMPUTE = """
 all allclose amax amin aminmax angle any argmax argmin argsort argwhere bincount bmm cholesky cholesky_inverse
 cholesky_solve conj corrcoef count_nonzero cov cross cummax cummin det diff dist dot equal fmax fmin frexp geqrf ger
 hardshrink histc histogram inner inverse isclose isfinite isinf isnan isneginf isposinf isreal istft kron kthvalue
-log_softmax logaddexp logaddexp2 logcumsumexp logdet logsumexp lu_solve matmul matrix_exp matrix_power max maximum mean
-median min minimum mm mode msort multinomial mv nanmean nanmedian nanquantile nansum nonzero nonzero_static norm ormqr
-outer pinverse positive prelu prod qr quantile signbit slogdet softmax sort std stft sum svd topk trace
+log_softmax logaddexp logaddexp2 logcumsumexp logdet logsumexp lu_solve matmul matrix_exp matrix_power max maximum
+mean median min minimum mm mode msort multinomial mv nanmean nanmedian nanquantile nansum nonzero nonzero_static norm
+ormqr outer pinverse positive prelu prod qr quantile signbit slogdet softmax sort std stft sum svd topk trace
 triangular_solve unique unique_consecutive var vdot
 """.split()
 
@@ -81,7 +82,9 @@ RESULT_FIELDS = frozenset(
 )
 """Fields of what functions return: `svd(x).U`, `finfo(x.dtype).eps`."""
 
-COLLECTION_METHODS = frozenset({"append", "extend", "insert", "pop", "items", "keys", "values", "get", "update", "count"})
+COLLECTION_METHODS = frozenset(
+    {"append", "extend", "insert", "pop", "items", "keys", "values", "get", "update", "count"}
+)
 """Methods of Python's lists and dicts."""
 
 ATTRIBUTES = TENSOR_ATTRIBUTES | RESULT_FIELDS | COLLECTION_METHODS
@@ -116,8 +119,8 @@ RESERVED = frozenset({"self", "training"})
 """Names with a meaning of their own in `forward`."""
 
 
-def name_problem(name: object) -> str | None:
-    """Why `name` can't be an arg, an input, a parameter, a buffer or a named layer, in one clause; None if it can."""
+def name_problem(name: object, *, attribute: bool = True) -> str | None:
+    """Why `name` can't be that of an attribute of a module, or of an input; one clause, None if it can."""
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         return "is not a name that Python could use"
     if unicodedata.normalize("NFKC", name) != name:
@@ -126,6 +129,6 @@ def name_problem(name: object) -> str | None:
         return "begins with an underscore"
     if name in RESERVED:
         return "has a meaning of its own in forward"
-    if name in MODULE_API:
+    if attribute and name in MODULE_API:
         return "is an attribute of every nn.Module"
     return "is a builtin of the forward language" if name in BUILTINS else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from builder.errors import nearest
 from builder.lang import values
 from builder.lang.names import DENIED_ATTRIBUTES, MODULE_API
 from builder.lang.scope import LayerName, Reference
@@ -58,9 +57,7 @@ def method_result(method: Method) -> Value:
     """What `.keys()`, `.values()` and `.items()` of a ModuleDict give."""
     if method.name == "keys":
         return None
-    found = values.layers(
-        pair for path, layer in method.owner.options.items() for pair in values.elements(path, layer)
-    )
+    found = values.layers(pair for path, layer in method.owner.options.items() for pair in values.elements(path, layer))
     return values.each(found if method.name == "values" else values.items((None, found)))
 
 
@@ -70,8 +67,7 @@ def _refer(source: Source, used: Used, node: ast.expr, base: ast.expr, value: Va
         unknown = [path for path, layer in value.options.items() if layer is PART]
         used.references.pop(id(base), None)
         if unknown:
-            where = source.place(node.lineno, node.col_offset)
-            used.references[id(node)] = Reference(unknown[0], where, source.path)
+            used.references[id(node)] = Reference(unknown[0], source.place(node), source.path)
     return value
 
 
@@ -81,7 +77,7 @@ def _no_part(source: Source, node: ast.Attribute, value: Layers) -> None:
         node,
         f"{value.name!r} has no submodule, parameter or buffer {node.attr!r}",
         expected=f"one of {', '.join(valid)}" if valid else None,
-        nearest=nearest(node.attr, valid),
+        nearest=source.near(node.attr, valid),
     )
 
 
@@ -106,7 +102,7 @@ def _no_element(source: Source, node: ast.Subscript, value: Layers) -> None:
         node,
         f"{value.name!r} has no layer {ast.unparse(node.slice)}",
         expected=f"one of {', '.join(map(repr, names))}" if by_name else f"an index; it has {most} layers",
-        nearest=nearest(key, names) if by_name and isinstance(key, str) else (),
+        nearest=source.near(key, names) if by_name and isinstance(key, str) else (),
     )
 
 

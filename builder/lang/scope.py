@@ -36,7 +36,7 @@ class LayerName:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names of one definition. `inputs` maps each input to whether it is optional, in the order `forward` takes them.
+    """The names of one definition. `inputs` maps each input, in order, to whether it is optional.
 
     `functions` are the registered functions, `constants` registered values that aren't called (dtypes, `inf`).
     `origins` says where inputs were declared, for faults about them.
@@ -113,8 +113,7 @@ class Reference:
         for index, part in enumerate(self.path[start:], start):
             if isinstance(part, str) and part != ANY and part not in TENSOR_ATTRIBUTES:
                 return Fault(
-                    f"{str(Reference(self.path[:index], self.origin))!r} is a tensor; {part!r} is not a method or property"
-                    " that forward may use",
+                    f"tensor {str(Reference(self.path[:index], self.origin))!r} has no {part!r} that forward may use",
                     self.config_path,
                     self.origin,
                     found=str(self),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from builder.errors import Fault, Origin, Path
+from builder.errors import DEFAULT, BuilderError, Fault, Origin, Path, nearest
 
 MAX_NESTING = 100
 """Levels of the syntax tree; a program that a person wrote has some twenty."""
@@ -16,6 +16,7 @@ MAX_BRACKETS = 40
 """Open brackets at once, counted before parsing: Python's parser takes exponential time on some deep nests."""
 MAX_INT = 2**64
 MAX_STRING = 1000
+MAX_NEAREST = 20
 
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 """All that Python's parser and compiler raise on some text."""
@@ -54,6 +55,25 @@ CONSTRUCTS: dict[str, tuple[str, str | None]] = {
 """Python that neither language has: its name in plain words, and what to write in its place."""
 
 
+class LangError(BuilderError):
+    """A text isn't of its language, or can't be worked out. `line` and `column` count from 1, in characters."""
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, line: int = 1, column: int = 1, *, nearest: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.line, self.column, self.nearest, self.hint = message, line, column, nearest, hint
+
+    def fault(self, text: str, origin: Origin = DEFAULT, path: Path = ()) -> Fault:
+        """The fault that this is in a config; `text` is the value as the user wrote it, with the `=` of a formula."""
+        where, before = origin.at_text(self.line), text.startswith("=") and self.line == 1
+        if where is not origin and where.column is not None:
+            where = dataclasses.replace(where, column=where.column + before + self.column - 1)
+        return Fault(self.message, path, where, text, nearest=self.nearest, hint=self.hint)
+
+
 class Source:
     """The text of one value, the place it was written, and the faults found in it."""
 
@@ -62,67 +82,80 @@ class Source:
         self.lines = text.splitlines()
         self.faults: list[Fault] = []
 
-    def place(self, line: int, column: int = 0) -> Origin:
-        """The origin of a place in the text: `line` from 1, `column` in bytes of UTF-8 from 0, as in the syntax tree."""
-        origin = self.origin.at_text(line)
-        if origin is self.origin or origin.column is None or not 1 <= line <= len(self.lines):
-            return origin
-        before = self.lines[line - 1].encode("utf-8", "replace")[:column].decode("utf-8", "ignore")
-        return dataclasses.replace(origin, column=origin.column + len(before))
+    def place(self, node: ast.AST) -> Origin:
+        """The origin of a node."""
+        return self._at(*position(node, self.lines))
 
     def add(
         self,
-        node: ast.AST | tuple[int, int],
+        node: ast.AST | LangError,
         message: str,
         *,
         expected: str | None = None,
         nearest: Sequence[str] = (),
         hint: str | None = None,
     ) -> None:
-        """Note a fault at a node (or line and column); what is shown as found is the line of text."""
-        line, column = node if isinstance(node, tuple) else position(node)
+        """Note a fault at a node (or where an error is); what is shown as found is the line of text."""
+        line, column = (node.line, node.column) if isinstance(node, LangError) else position(node, self.lines)
         shown = self.lines[line - 1].strip() if 1 <= line <= len(self.lines) else None
-        where = self.place(line, column)
-        fault = Fault(message, self.path, where, shown, expected, nearest, hint)
-        if fault not in self.faults:
+        fault = Fault(message, self.path, self._at(line, column), shown, expected, nearest, hint)
+        if fault not in self.faults[-10:]:
             self.faults.append(fault)
 
-    def refuse(self, node: ast.AST, what: str | None = None) -> None:
+    def near(self, name: object, valid: Iterable[object]) -> tuple[str, ...]:
+        """The valid names most like `name`; none once there are many faults, since looking for them takes time."""
+        return nearest(name, valid) if len(self.faults) < MAX_NEAREST else ()
+
+    def refuse(self, node: ast.AST) -> None:
         """Note that a construct is not part of the language."""
         name, hint = construct(node)
-        self.add(node, f"{what or name} is not part of the language", hint=hint)
+        self.add(node, f"{name} is not part of the language", hint=hint)
 
     def parse(self, mode: Literal["exec", "eval"], max_length: int) -> ast.Module | ast.Expression | None:
         """The text's syntax tree, bounded; None with a fault noted if there is none."""
-        if len(self.text) > max_length:
-            return self._fail(1, f"the text is longer than {max_length} characters")
-        if deepest_bracket(self.text) > MAX_BRACKETS:
-            return self._fail(1, f"brackets are nested deeper than {MAX_BRACKETS} levels")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                tree = ast.parse(self.text, mode=mode)
-        except PARSE_ERRORS as error:
-            self.add_error(error)
+            return parse(self.text, mode, max_length)
+        except LangError as error:
+            self.add(error, error.message)
             return None
-        assert isinstance(tree, ast.Module | ast.Expression)
-        if too_deep(tree):
-            return self._fail(1, f"the code is nested deeper than {MAX_NESTING} levels")
-        return tree
 
-    def add_error(self, error: BaseException, first_line: int = 1) -> None:
-        """Note what the parser or compiler raised; `first_line` is the line number that the text's first line had."""
-        if not isinstance(error, SyntaxError):
-            too_much = isinstance(error, RecursionError | MemoryError)
-            self._fail(1, "the code is nested too deeply" if too_much else f"not Python: {_clean(error)}")
-            return
-        line = min(max((error.lineno or 1) - first_line + 1, 1), max(len(self.lines), 1))
-        column = max((error.offset or 1) - 1, 0) if first_line == 1 else 0
-        shown = self.lines[line - 1] if self.lines else ""
-        self.add((line, len(shown[:column].encode("utf-8", "replace"))), f"not Python: {_clean(error)}")
+    def _at(self, line: int, column: int) -> Origin:
+        origin = self.origin.at_text(line)
+        if origin is self.origin or origin.column is None:
+            return origin
+        return dataclasses.replace(origin, column=origin.column + column - 1)
 
-    def _fail(self, line: int, message: str) -> None:
-        self.add((line, 0), message)
+
+def parse(text: str, mode: Literal["exec", "eval"], max_length: int) -> ast.Module | ast.Expression:
+    """The text's syntax tree, bounded.
+
+    Raises:
+        LangError: it isn't Python, or it is too long or nested too deep.
+    """
+    if len(text) > max_length:
+        raise LangError(f"the text is longer than {max_length} characters")
+    if deepest_bracket(text) > MAX_BRACKETS:
+        raise LangError(f"brackets are nested deeper than {MAX_BRACKETS} levels")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tree = ast.parse(text, mode=mode)
+    except PARSE_ERRORS as error:
+        raise parse_error(error, text.splitlines()) from None
+    assert isinstance(tree, ast.Module | ast.Expression)
+    if too_deep(tree):
+        raise LangError(f"the code is nested deeper than {MAX_NESTING} levels")
+    return tree
+
+
+def parse_error(error: BaseException, lines: Sequence[str], first_line: int = 1) -> LangError:
+    """What the parser or compiler raised, in our words; `first_line` is the number that the text's first line had."""
+    if not isinstance(error, SyntaxError):
+        too_much = isinstance(error, RecursionError | MemoryError)
+        return LangError("the code is nested too deeply" if too_much else f"not Python: {error}")
+    line = min(max((error.lineno or 1) - first_line + 1, 1), max(len(lines), 1))
+    column = max(error.offset or 1, 1) if first_line == 1 else 1
+    return LangError(f"not Python: {error.msg}", line, column)
 
 
 def construct(node: ast.AST) -> tuple[str, str | None]:
@@ -131,9 +164,12 @@ def construct(node: ast.AST) -> tuple[str, str | None]:
     return CONSTRUCTS.get(kind, (f"this {kind.lower()}", None))
 
 
-def position(node: ast.AST) -> tuple[int, int]:
-    """Line (from 1) and column (bytes, from 0) of a node."""
-    return getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+def position(node: ast.AST, lines: Sequence[str]) -> tuple[int, int]:
+    """Line and column of a node, from 1 and in characters; the syntax tree counts bytes of UTF-8."""
+    line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+    if not 1 <= line <= len(lines):
+        return line, column + 1
+    return line, len(lines[line - 1].encode("utf-8", "replace")[:column].decode("utf-8", "ignore")) + 1
 
 
 def deepest_bracket(text: str) -> int:
@@ -158,13 +194,6 @@ def too_deep(tree: ast.AST) -> bool:
     return True
 
 
-def in_order(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes in the order of the text."""
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        yield from in_order(child)
-
-
 def constant_problem(value: object) -> str | None:
     """Why a constant is refused, in one clause; None if it is fine."""
     if isinstance(value, bytes):
@@ -174,8 +203,3 @@ def constant_problem(value: object) -> str | None:
     if isinstance(value, str) and len(value) > MAX_STRING:
         return f"a text constant is longer than {MAX_STRING} characters"
     return None
-
-
-def _clean(error: BaseException) -> str:
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return message.removesuffix(" (<unknown>, line 1)").strip() or type(error).__name__

@@ -26,7 +26,9 @@ def bind(check: Expressions, target: ast.expr, value: Value, *, buffers: bool = 
                 check.source.add(target, "a layer's items can't be assigned")
             check.value(target.slice)
         case ast.Attribute():
-            check.source.add(target, "an attribute can't be assigned", hint="declare a buffer and assign it by its name")
+            check.source.add(
+                target, "an attribute can't be assigned", hint="declare a buffer and assign it by its name"
+            )
         case _:
             check.source.refuse(target)
 
@@ -37,7 +39,9 @@ def _bind_name(check: Expressions, target: ast.Name, value: Value, buffers: bool
         check.used.writes[name] = None
         return
     if name in check.fixed:
-        check.source.add(target, f"{name!r} is {check.fixed[name]} and can't be assigned", hint=_hint(check.fixed[name]))
+        check.source.add(
+            target, f"{name!r} is {check.fixed[name]} and can't be assigned", hint=_hint(check.fixed[name])
+        )
     elif name.startswith("_") and name != "_":
         check.source.add(target, f"the name {name!r} begins with an underscore")
     check.env[name] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import nn
 from builder.config.folders import blocks, search_path
 from builder.config.origin import Origins
 from builder.config.yaml_file import read_yaml
-from builder.errors import ConfigError
+from builder.errors import ConfigError, Fault, nearest
 from builder.model.infer import SkipInit, explore
 from builder.model.make import Maker, Names, Refused, Sizes
 from builder.model.read import read_definition
@@ -52,6 +52,7 @@ def build(
     /,
     *,
     data: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, torch.Tensor | Sequence[int]] | None = None,
     device: torch.device | str | None = None,
     **args: Any,
 ) -> nn.Module:
@@ -63,6 +64,8 @@ def build(
     Args:
         source: a file with a module definition, or the definition itself.
         data: facts that its formulas use as `data.<name>`.
+        inputs: an example of what the model will be given, or its shape (batch dimension included), by input name;
+            sizes that the definition leaves out are found from it where `inputs:` leaves dimensions free.
         device: where to make parameters and buffers.
         **args: values for the definition's `args`.
 
@@ -79,5 +82,26 @@ def build(
         raw, origins = document.value, Origins(document.origins)
         name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
     definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
-    sizes = explore(definition, args, data or {}).sizes
+    sizes = explore(definition, args, data or {}, _examples(inputs or {}, definition)).sizes
     return construct(definition, args, data or {}, sizes, device)
+
+
+def _examples(
+    inputs: Mapping[str, torch.Tensor | Sequence[int]], definition: Definition
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each example.
+
+    Raises:
+        ConfigError: the model has no input of that name.
+    """
+    dtypes = {item.name: item.dtype for item in definition.inputs}
+    examples = {}
+    for name, value in inputs.items():
+        if name not in dtypes:
+            place = definition.place
+            raise ConfigError(Fault(f"the model has no input {name!r}", (*place.path, "inputs"), place.origin,
+                                    expected=f"one of {', '.join(dtypes)}", nearest=nearest(name, dtypes)))  # fmt: skip
+        tensor = isinstance(value, torch.Tensor)
+        dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, torch.Tensor) else dtypes[name]
+        examples[name] = (tuple(value.shape if tensor else value), dtype)  # type: ignore[union-attr, arg-type]
+    return examples

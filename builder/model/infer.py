@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from builder.errors import ConfigError, Fault, nearest
-from builder.lang.formula import FormulaError
+from builder.lang.syntax import LangError
 from builder.model.make import Maker, Names, Pending, Refused, Sizes, settle
 from builder.model.misfit import Call, Record, Shape, misfit, shapes, tensors
 from builder.model.scope import evaluate
@@ -68,28 +68,60 @@ def explore(
         ConfigError: a layer refuses its arguments, or shapes don't fit, or a size can't be found.
     """
     _check_given(definition, given)
-    maker, model = _make(definition, given, data)
-    guesses = GUESSES if _free(definition, examples or {}) else GUESSES[:1]
+    examples = examples or {}
+    free = _free(definition, examples)
     failures: list[Fault] = []
-    for guess in guesses:
-        inputs = _inputs(definition, {"data": data, **model.__dict__}, examples or {}, guess)
-        if inputs is None:
-            return _unrun(model, maker)
-        if failures:
-            maker, model = _make(definition, given, data)
-        try:
-            calls, outputs = _run(model, inputs, maker.nodes)
-        except _Misfit as misfit:
-            failures.append(misfit.fault)
-            continue
-        except Refused:
-            failures.append(maker.faults[0])
-            continue
-        for path in settle(model):
-            _refuse_idle(maker, path)
-        _check_references(model, maker)
-        return Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
-    raise ConfigError(failures[0])
+    found: Exploration | None = None
+    for guess in GUESSES if free else GUESSES[:1]:
+        attempt = _attempt(definition, given, data, examples, guess)
+        if isinstance(attempt, Fault):
+            failures.append(attempt)
+        elif found is not None:
+            _refuse_guessed(found, attempt, free)
+            return found
+        elif not free or not attempt.sizes:
+            return attempt
+        else:
+            found = attempt
+    if found is None:
+        raise ConfigError(failures[0])
+    return found
+
+
+def _attempt(
+    definition: Definition, given: Names, data: Names, examples: Mapping[str, tuple[Shape, str]], guess: int
+) -> Exploration | Fault:
+    """Make and run the model with every free dimension of that size; a fault if it doesn't run."""
+    maker, model = _make(definition, given, data)
+    inputs = _inputs(definition, {"data": data, **model.__dict__}, examples, guess)
+    if inputs is None:
+        return _unrun(model, maker)
+    try:
+        calls, outputs = _run(model, inputs, maker.nodes)
+    except _Misfit as error:
+        return error.fault
+    except Refused:
+        return maker.faults[0]
+    for path in settle(model):
+        _refuse_idle(maker, path)
+    _check_references(model, maker)
+    return Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
+
+
+def _refuse_guessed(found: Exploration, other: Exploration, free: tuple[str, ...]) -> None:
+    """Refuse a size that follows from a guess for a free dimension: two guesses gave two sizes."""
+    faults = []
+    for path, sizes in found.sizes.items():
+        differing = [name for name in sizes if sizes[name] != other.sizes.get(path, sizes).get(name)]
+        if differing:
+            node = found.nodes[path]
+            faults.append(
+                Fault(f"{', '.join(differing)} of layer {path!r} depends on a free dimension of the inputs",
+                      node.place.path, node.place.origin,
+                      found=f"free dimensions {', '.join(free)}", expected="a size in its place, or one given here")
+            )  # fmt: skip
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _make(definition: Definition, given: Names, data: Names) -> tuple[Maker, nn.Module]:
@@ -115,14 +147,16 @@ def _check_given(definition: Definition, given: Names) -> None:
         raise ConfigError(*faults)
 
 
-def _free(definition: Definition, examples: Mapping[str, Any]) -> bool:
-    """Whether an input has a free dimension besides the first."""
-    return any(
-        isinstance(dim, str)
+def _free(definition: Definition, examples: Mapping[str, Any]) -> tuple[str, ...]:
+    """The free dimensions of the inputs besides the first of each, where no example gives their size."""
+    dims = [
+        dim
         for item in definition.inputs
         if not item.optional and item.name not in examples
         for dim in (item.shape or ())[1:]
-    )
+        if isinstance(dim, str)
+    ]
+    return tuple(dict.fromkeys(dims))
 
 
 def _inputs(
@@ -155,8 +189,8 @@ def _dim(item: Input, index: int, names: Names, free: dict[str, int], guess: int
         return free.setdefault(dim, BATCH if index == 0 else guess)
     try:
         size = evaluate(dim, names)
-    except FormulaError as error:
-        raise ConfigError(Fault(str(error), item.place.path, item.place.origin)) from None
+    except LangError as error:
+        raise ConfigError(error.fault(str(dim), item.place.origin, item.place.path)) from None
     if type(size) is not int or size < 0:
         raise ConfigError(Fault(f"dimension {index} of input {item.name!r} is not a size", item.place.path,
                                 item.place.origin, found=size))  # fmt: skip
@@ -189,7 +223,7 @@ def _run(model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node])
     handles = list(_watch(model, record))
     try:
         with torch.no_grad(), torch.device("meta"), SkipInit():
-            outputs = model(**inputs)
+            outputs = model(*inputs.values())  # optional inputs come last
     except Refused:
         raise
     except Exception as error:  # whatever a layer raises, a user's among them

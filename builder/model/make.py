@@ -14,7 +14,8 @@ from torch import nn
 from builder import registry
 from builder.catalog.arguments import check_arguments
 from builder.errors import Fault, nearest
-from builder.lang.formula import FormulaError
+from builder.lang.formula import Formula
+from builder.lang.syntax import LangError
 from builder.model.classes import class_of
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
@@ -226,8 +227,10 @@ class Maker:
     def _value(self, value: Value, place: Place, names: Names) -> Any:
         try:
             return evaluate(value, names)
-        except FormulaError as error:
-            self._refuse(place, str(error))
+        except LangError as error:
+            text = f"={value.text}" if isinstance(value, Formula) else str(value)
+            self.faults.append(error.fault(text, place.origin, place.path))
+            raise Refused from None
 
     def _refuse(self, place: Place, message: str, **details: Any) -> Any:
         self.faults.append(Fault(message, place.path, place.origin, **details))

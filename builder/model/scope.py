@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from builder.config.origin import Origins
 from builder.errors import Fault, Path, nearest
-from builder.lang.formula import Formula, FormulaError, parse_formula
+from builder.lang.formula import Formula, parse_formula
+from builder.lang.syntax import LangError
 from builder.model.spec import Definition, Place, Value
 
 LIBRARY = "block"
@@ -135,8 +136,8 @@ def read_formula(raw: str, context: Context) -> Formula | None:
     """The formula that a text `=…` holds; None, and a fault, if it is none."""
     try:
         formula = parse_formula(raw[1:])
-    except FormulaError as error:
-        context.fault(str(error), found=raw)
+    except LangError as error:
+        context.reading.faults.append(error.fault(raw, context.place.origin, context.path))
         return None
     for name in sorted(formula.names - context.names):
         context.fault(
@@ -152,7 +153,7 @@ def evaluate(value: Value, names: Mapping[str, Any]) -> Any:
     """A read value with its formulas computed.
 
     Raises:
-        FormulaError: a formula can't be computed.
+        LangError: a formula can't be computed.
     """
     if isinstance(value, Formula):
         return value.evaluate(names)

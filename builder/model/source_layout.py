@@ -206,6 +206,8 @@ def broken(
 
     `bracketed`: it stands inside brackets, so that it may go on after any operator without parentheses of its own.
     """
+    if isinstance(node, ast.Starred):
+        return broken(f"{prefix}*", node.value, suffix, depth, bracketed=True)
     margin = INDENT * depth
     line = margin + prefix + _text(node, 1 if bracketed else least) + suffix
     if len(line) <= WIDTH:
@@ -215,7 +217,17 @@ def broken(
     head, items, comma, tail = opened
     if len(margin + prefix + head) > WIDTH:
         return _parted(prefix, node, suffix, depth, bracketed)
-    return [margin + prefix + head, *_items(items, comma, depth + 1), margin + tail + suffix]
+    return [margin + prefix + head, *_inside(head, items, comma, depth + 1), margin + tail + suffix]
+
+
+def _inside(head: str, items: Sequence[tuple[str, ast.expr]], comma: str, depth: int) -> Sequence[str]:
+    """What stands between brackets: arguments on one line if they fit and aren't several calls, else one item a line."""
+    calls = sum(isinstance(item, ast.Call) for _, item in items)
+    if comma and calls < 2 and head not in ("[", "{"):
+        line = INDENT * depth + ", ".join(prefix + _text(item) for prefix, item in items)
+        if len(line) <= WIDTH:
+            return [line]
+    return list(_items(items, comma, depth))
 
 
 def _items(items: Sequence[tuple[str, ast.expr]], comma: str, depth: int) -> Iterator[str]:
@@ -278,7 +290,7 @@ def _parted(prefix: str, node: ast.expr, suffix: str, depth: int, bracketed: boo
     if len(parts) == 2 and not bracketed and isinstance(parts[1][1], ast.expr) and (opened := _opened(parts[1][1])):
         head = f"{margin}{prefix}{_part_text(parts[0])} {parts[1][0]}{opened[0]}"
         if len(head) <= WIDTH:
-            return [head, *_items(opened[1], opened[2], depth + 1), margin + opened[3] + suffix]
+            return [head, *_inside(opened[0], opened[1], opened[2], depth + 1), margin + opened[3] + suffix]
     if bracketed and not prefix and not isinstance(node, ast.IfExp):
         return list(_part_lines(parts, suffix, depth))
     line = margin + INDENT + _text(node)

@@ -49,11 +49,12 @@ def build_scheduler(
     if section is None:
         return None
     values, faults = evaluate_formulas(section, steps or {}, path, origins)
-    component, more = read_component(
-        schedulers, values, path, origins.of, withheld=("optimizer",), reserved=RESERVED
-    )  # fmt: skip
+    component, more = read_component(schedulers, values, path, origins.of, withheld=("optimizer",), reserved=RESERVED)
     interval, frequency, monitor = values.get("interval", "epoch"), values.get("frequency", 1), values.get("monitor")
-    faults += more + _check_timing(interval, frequency, origins, path)
+    without_value = {fault.path for fault in faults}
+    faults += [fault for fault in more if fault.path not in without_value] + _check_timing(
+        interval, frequency, origins, path
+    )
     if component is not None:
         faults += _check_monitor(component, monitor, metrics, origins)
     if component is None or faults:

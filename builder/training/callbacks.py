@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning.callbacks
 from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from builder.catalog.component import Component, read_component
 from builder.config.origin import Origins
@@ -70,7 +71,10 @@ def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str
         defaults["dirpath"] = run_dir / "checkpoints"
     if issubclass(component.target, EarlyStopping) and "monitor" not in component.arguments:
         defaults |= {"monitor": monitor, "mode": mode}
-    return component.make(**{key: value for key, value in defaults.items() if key not in component.arguments})
+    try:
+        return component.make(**{key: value for key, value in defaults.items() if key not in component.arguments})
+    except MisconfigurationException as error:
+        raise component.refused(error) from error
 
 
 def _check_monitor(monitor: Any, metrics: Collection[str], path: Path, origins: Origins) -> list[Fault]:

@@ -29,8 +29,9 @@ from builder.training.trainer import make_trainer, read_trainer
 class FitResult:
     """How training ended.
 
-    `state` is finished or interrupted, and `reason` says by what; `epoch` and `step` count what is done. `metrics` are the last values of train and val, and those of the test, which is
-    made with the best weights (with the last ones where no best checkpoint was kept). `seconds` is wall time, test included.
+    `state` is finished or interrupted, and `reason` says by what; `epoch` and `step` count what is done. `metrics` are
+    the last values of train and val, and those of the test, which is made with the best weights (with the last ones
+    where no best checkpoint was kept). `seconds` is wall time, test included.
     """
 
     state: str
@@ -69,7 +70,7 @@ def fit(
     parts = read_trainer(config, task, origins)
     with quiet_lightning(), _interrupts():
         trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet)
-        plan = Plan(task, optimizer, scheduler, seed, log_every_n_steps=trainer.log_every_n_steps)
+        plan = Plan(task, optimizer, scheduler, seed, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         module = TrainingModule(model, plan)
         module.train()  # Lightning trains in whatever mode the modules are
         try:

@@ -1,4 +1,4 @@
-"""Loggers: Lightning's own by their names, those that write files kept to the run folder; and how a config's are made."""
+"""Loggers: Lightning's own by their names, with files in the run folder only; and how those of a config are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
         self, save_dir: str | os.PathLike[str], prefix: str = "", max_queue: int = 10, flush_secs: int = 120
     ) -> None:
         super().__init__(
-            save_dir, name="", version="", default_hp_metric=False, prefix=prefix,
+            os.fspath(save_dir), name="", version="", default_hp_metric=False, prefix=prefix,
             max_queue=max_queue, flush_secs=flush_secs,
         )  # fmt: skip
 

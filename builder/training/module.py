@@ -44,7 +44,7 @@ MakeSchedule = Callable[[Optimizer, Mapping[str, int]], Schedule | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is trained: the task, the optimiser and scheduler for it, the seed, and how often steps are logged."""
+    """How a model is trained: the task, optimiser and scheduler, the seed, and how often steps are logged."""
 
     task: Task
     optimizer: MakeOptimizer

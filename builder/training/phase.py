@@ -53,7 +53,7 @@ class Phase:
                 self._update(key)
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean loss and the metrics since the last reset by their full names, e.g. `val/loss`; empty without batches."""
+        """The mean loss and the metrics since the last reset by name, e.g. `val/loss`; empty without batches."""
         self._fold()
         if self._sum is None:
             return {}

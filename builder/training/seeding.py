@@ -1,4 +1,4 @@
-"""Sets Python's, NumPy's and torch's generators from a place in training, so that what they draw is a function of it."""
+"""Sets Python's, NumPy's and torch's generators from a place in training: what they draw is a function of it."""
 
 from __future__ import annotations
 

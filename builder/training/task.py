@@ -1,4 +1,4 @@
-"""The task: which tensors the model takes, the loss, the prediction, the metrics, and what is watched. Knows no Lightning."""
+"""The task: the model's inputs, the loss, the prediction, the metrics, and what is watched. Knows no Lightning."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Task:
     """What a model is trained to do.
 
     `inputs` names the batch's tensor for each input of the model in `forward`'s order; None for an optional input that
-    the batch doesn't have. `monitor` is the metric that says which weights are best, and `mode` whether `min` or `max` is.
+    the batch doesn't have. `monitor` is the metric that says which weights are best, `mode` whether `min` or `max` is.
     """
 
     inputs: tuple[str | None, ...]
@@ -107,7 +107,10 @@ def read_task(
     loss = _read_loss(section.get("loss"), reader, (*path, "loss"))
     metrics = _read_metrics(section.get("metrics") or {}, reader, (*path, "metrics"))
     phases = tuple(phase for phase in PHASES if facts.values.get(f"num_{phase}", 1))
-    known = [f"{phase}/{name}" for phase in phases for name in ("loss", *(section.get("metrics") or {}))]
+    names = dict.fromkeys(
+        ["loss", *(section.get("metrics") or {})]
+    )  # with the faulty ones, so as not to tell of them twice
+    known = [f"{phase}/{name}" for phase in phases for name in names]
     monitor = _read_monitor(section, known, phases, reader, path)
     mode = _read_mode(section.get("mode"), monitor, metrics, reader, (*path, "mode"))
     if reader.faults or loss is None:
@@ -185,13 +188,13 @@ def _read_monitor(
         expected, near = " | ".join(known), nearest(monitor, known)
         reader.fault(f"there will be no metric {monitor!r}", place, expected=expected, nearest=near)
     elif monitor.startswith("test/"):
-        reader.fault("the test split decides nothing", (*path, "monitor"), found=monitor, expected="a metric of train or val")
+        reader.fault(
+            "the test split decides nothing", (*path, "monitor"), found=monitor, expected="a metric of train or val"
+        )
     return monitor
 
 
-def _read_mode(
-    mode: Any, monitor: str, metrics: Mapping[str, TaskMetric], reader: TaskReader, path: Path
-) -> str:
+def _read_mode(mode: Any, monitor: str, metrics: Mapping[str, TaskMetric], reader: TaskReader, path: Path) -> str:
     if mode in ("min", "max"):
         return mode
     if mode is not None:

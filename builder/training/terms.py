@@ -78,7 +78,9 @@ class TaskReader:
         """What a registered loss or metric is called with: its `of`, a list of expressions; None if one is wrong."""
         of = section.get("of", default) if isinstance(section, Mapping) else default
         if not isinstance(of, list | tuple):
-            self.fault("of is no list", (*path, "of"), found=of, expected="a list of expressions, e.g. [output, target]")
+            self.fault(
+                "of is no list", (*path, "of"), found=of, expected="a list of expressions, e.g. [output, target]"
+            )
             return None
         place = (*path, "of") if of is not default else path
         terms = [self.expression(term, names, (*place, i) if of is not default else path) for i, term in enumerate(of)]
@@ -97,7 +99,8 @@ class TaskReader:
     def _component(self, registry: Any, section: Any, path: Path) -> Component | None:
         section, faults = evaluate_formulas(section, {"data": self.data}, path, self.origins)
         component, more = read_component(registry, section, path, self.origins.of, reserved=("of",))
-        self.faults += [*faults, *more]
+        without_value = {fault.path for fault in faults}
+        self.faults += [*faults, *(fault for fault in more if fault.path not in without_value)]
         return None if faults or more else component
 
     def _made(self, component: Component) -> Any:

@@ -56,7 +56,9 @@ def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> Tra
     return TrainerParts(arguments, callbacks, loggers)
 
 
-def make_trainer(parts: TrainerParts, task: Task, run_dir: Path, origins: Origins, *, quiet: bool = False) -> pl.Trainer:
+def make_trainer(
+    parts: TrainerParts, task: Task, run_dir: Path, origins: Origins, *, quiet: bool = False
+) -> pl.Trainer:
     """The Trainer, with its callbacks and loggers; all files go into `run_dir`.
 
     `quiet` leaves progress bars out.

@@ -63,7 +63,7 @@ def unique_keys(value):
     return not isinstance(value, list) or all(map(unique_keys, value))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(plain.filter(unique_keys))
 @example({"x": "\u2028"})
 @example({"forward": "a\n  b\n\nc\n"})

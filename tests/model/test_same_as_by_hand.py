@@ -15,12 +15,12 @@ from builder.config.compose import shipped_configs
 
 CASES = {
     "cnn": (
-        lambda: build(shipped_configs() / "model/cnn.yaml", data={"num_classes": 10}),
+        lambda: build(shipped_configs() / "model/cnn.yaml", data={"num_classes": 10}, inputs={"x": (2, 1, 8, 8)}),
         Cnn,
         lambda: torch.randn(4, 1, 8, 8),
     ),
     "mlp": (
-        lambda: build(shipped_configs() / "model/mlp.yaml", data={"num_outputs": 10, "num_features": 64}),
+        lambda: build(shipped_configs() / "model/mlp.yaml", data={"num_outputs": 10}, inputs={"x": torch.zeros(2, 1, 8, 8)}),
         Mlp,
         lambda: torch.randn(4, 1, 8, 8),
     ),

@@ -1,7 +1,4 @@
-import warnings
-
 import pytest
-import torch
 from torch import nn
 from torch.optim import SGD, lr_scheduler
 

@@ -253,7 +253,9 @@ def test_lightnings_own_switches_work(tmp_path, trainer):
 
 def test_overfitting_a_batch_sees_the_same_batch_each_epoch(tmp_path):
     model, seen = mlp(), set()
-    model.register_forward_hook(lambda _, inputs, output: seen.add(inputs[0].sum().item()) if output.requires_grad else None)
+    model.register_forward_hook(
+        lambda _, inputs, output: seen.add(inputs[0].sum().item()) if output.requires_grad else None
+    )
     train(model, tmp_path, config={"trainer": {**TRAINER, "max_epochs": 4, "overfit_batches": 1}})
     assert len(seen) == 1
 

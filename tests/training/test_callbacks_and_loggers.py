@@ -1,0 +1,113 @@
+import csv
+
+import pytest
+import pytorch_lightning as pl
+
+from builder.config.origin import Origins
+from builder.errors import ConfigError, Origin
+from builder.registry import callbacks, loggers
+from builder.training.callbacks import EXCLUDED, make_callback, read_callbacks
+from builder.training.csv_logger import CSVLogger
+from builder.training.loggers import EXCLUDED as EXCLUDED_LOGGERS
+from builder.training.loggers import make_logger, read_loggers
+
+METRICS = ["train/loss", "val/loss", "val/accuracy"]
+ORIGINS = Origins({("callbacks",): Origin("callbacks.yaml", 1), ("logger",): Origin("logger.yaml", 1)})
+
+ARGUMENTS = {
+    "GradientAccumulationScheduler": {"scheduling": {0: 1, 4: 2}},
+    "ModelPruning": {"pruning_fn": "l1_unstructured"},
+    "StochasticWeightAveraging": {"swa_lrs": 0.01},
+}
+
+
+def made(section, tmp_path, monitor="val/accuracy", mode="max"):
+    components, faults = read_callbacks(section, METRICS, ORIGINS)
+    assert faults == []
+    return [make_callback(component, tmp_path, monitor, mode) for component in components]
+
+
+def test_every_public_callback_of_lightning_is_registered_or_excluded_with_a_reason():
+    assert set(pl.callbacks.__all__) <= set(callbacks) | set(EXCLUDED)
+    assert set(pl.loggers.__all__) <= set(loggers) | set(EXCLUDED_LOGGERS)
+
+
+@pytest.mark.parametrize("name", sorted(set(callbacks) & set(pl.callbacks.__all__) - {"ProgressBar"}))
+def test_every_registered_callback_can_be_made_from_a_config(name, tmp_path):
+    (callback,) = made({"it": {"type": name, **ARGUMENTS.get(name, {})}}, tmp_path)
+    assert type(callback) is getattr(pl.callbacks, name)
+
+
+def test_null_leaves_a_callback_out_and_a_name_alone_is_a_type(tmp_path):
+    (callback,) = made({"gone": None, "lr": "LearningRateMonitor"}, tmp_path)
+    assert isinstance(callback, pl.callbacks.LearningRateMonitor)
+    assert read_callbacks(None, METRICS, ORIGINS) == ([], [])
+
+
+def test_checkpoints_go_into_the_run_folder_unless_the_config_says_another(tmp_path):
+    ours, theirs = made(
+        {"a": {"type": "ModelCheckpoint"}, "b": {"type": "ModelCheckpoint", "dirpath": str(tmp_path)}}, tmp_path / "run"
+    )
+    assert ours.dirpath == str(tmp_path / "run" / "checkpoints") and theirs.dirpath == str(tmp_path)
+
+
+def test_early_stopping_watches_what_the_task_watches_unless_the_config_says_another(tmp_path):
+    ours, theirs = made({"a": "EarlyStopping", "b": {"type": "EarlyStopping", "monitor": "val/loss"}}, tmp_path)
+    assert (ours.monitor, ours.mode, theirs.monitor, theirs.mode) == ("val/accuracy", "max", "val/loss", "min")
+
+
+def test_a_monitor_that_will_not_exist_is_refused():
+    _, faults = read_callbacks({"best": {"type": "ModelCheckpoint", "monitor": "val/los"}}, METRICS, ORIGINS)
+    assert [str(fault) for fault in faults] == [
+        "callbacks.yaml:1: callbacks.best.monitor: there will be no metric 'val/los'\n"
+        "  expected: train/loss | val/loss | val/accuracy\n"
+        "  did you mean 'val/loss'?"
+    ]
+
+
+def test_what_a_callback_refuses_is_told_at_its_place(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"callbacks.yaml:1: callbacks.stop: callback 'EarlyStopping' can't be made: "
+    ):
+        made({"stop": {"type": "EarlyStopping", "mode": "up"}}, tmp_path)
+
+
+def test_a_logger_whose_package_is_missing_is_told(tmp_path, monkeypatch):
+    from builder.errors import MissingExtra
+
+    components, faults = read_loggers({"mlflow": "MLFlowLogger"}, ORIGINS)
+    assert faults == []
+
+    def missing(**kwargs):
+        raise ModuleNotFoundError("No module named 'mlflow'")
+
+    object.__setattr__(components[0], "target", missing)
+    with pytest.raises(MissingExtra, match="logger 'MLFlowLogger' needs a package that isn't installed"):
+        make_logger(components[0], tmp_path)
+
+
+def rows(logger):
+    with open(logger.path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_step_gives_one_row(tmp_path):
+    logger = CSVLogger(tmp_path / "run")
+    logger.log_metrics({"val/loss": 0.5, "epoch": 0}, step=3)
+    logger.log_metrics({"train/loss": 1 / 3, "epoch": 0}, step=3)
+    logger.log_metrics({"lr": 0.1, "epoch": 1}, step=5)
+    logger.log_metrics({"val/loss": 0.25, "epoch": 1}, step=7)
+    logger.log_metrics({"train/loss": 0.2, "epoch": 1}, step=7)
+    assert (tmp_path / "run" / "metrics.csv").read_text() == (
+        "epoch,step,train/loss,val/loss,lr\n0,3,0.3333333333333333,0.5,\n1,5,,,0.1\n1,7,0.2,0.25,\n"
+    )
+    assert float(rows(logger)[0]["train/loss"]) == 1 / 3
+
+
+def test_every_row_is_on_disk_at_once_and_a_longer_one_replaces_a_shorter(tmp_path):
+    logger = CSVLogger(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"a": step}, step=step)
+        logger.log_metrics({"b": step + 0.123456789}, step=step)
+        assert [(row["a"], row["b"]) for row in rows(logger)][-1] == (str(float(step)), str(step + 0.123456789))
+    assert len(rows(logger)) == 3 and [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
