@@ -94,14 +94,21 @@ def prepare(composed: Composed) -> Prepared:
     )
     data = load(values["data"], values["seed"], origins)
     examples = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
-    inputs = {item.name: not item.optional for item in definition.inputs}
-    task = read_task(values["task"], data.facts, inputs, origins)
     found = explore(definition, {}, data.facts.values, examples)
+    inputs = {item.name: not item.optional for item in definition.inputs}
+    task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins), values["scheduler"] or None, origins,
         metrics=task.metric_names(),
     )  # fmt: skip
     return Prepared(composed, data, definition, found, task)
+
+
+def _outputs(found: Exploration) -> tuple[str, ...] | None:
+    """The keys of the model's output, none for one that isn't a mapping; None where the model wasn't run."""
+    if not found.ran:
+        return None
+    return tuple(map(str, found.outputs)) if isinstance(found.outputs, dict) else ()
 
 
 def check(composed: Composed) -> CheckReport:
@@ -148,15 +155,15 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
     read_trainer(values, ready.task, composed.origins)
     reseed(values["seed"], "init")
     model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes)
-    reached = _Position()
     with _open(ready) as run:
+        _describe(run, ready)
         try:
-            result = _fit(ready, model, run.path, quiet, reached.reach)
+            result = _fit(ready, model, run.path, quiet, run.reach)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             told = _explained(error)
-            run.seal("failed", reason=one_line(told), epoch=reached.epoch, step=reached.step)
+            run.seal("failed", reason=one_line(told))
             if told is error:
                 raise
             raise told from error
@@ -166,17 +173,6 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
             metrics=result.metrics, seconds=seconds,
         )  # fmt: skip
     return TrainReport(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
-
-
-@dataclass(slots=True)
-class _Position:
-    """How far training came, however it ends."""
-
-    epoch: int | None = None
-    step: int | None = None
-
-    def reach(self, epoch: int, step: int) -> None:
-        self.epoch, self.step = epoch, step
 
 
 def _fit(
@@ -197,21 +193,25 @@ def _fit(
 
 
 def _open(ready: Prepared) -> Run:
-    """The run folder, with all that is known before training."""
+    """The run folder, with what says where the run comes from."""
     composed = ready.composed
     code = repository()
-    run = open_run(
+    return open_run(
         composed.values["output_dir"], composed.values["name"],
         config_yaml=saved_yaml(composed), overrides=composed.overrides,
         environment=environment({"torch": _torch_facts()}, repository=code),
         patch=code.patch if code is not None else None, name_origin=composed.origins.of(("name",)),
     )  # fmt: skip
+
+
+def _describe(run: Run, ready: Prepared) -> None:
+    """What was found about the model, for the run folder."""
+    composed = ready.composed
     model = filled(
         composed.values["model"], ready.definition, {}, ready.data.facts.values, ready.found,
         blocks(composed.search_path),
     )  # fmt: skip
     run.write_text("model.yaml", dump_yaml(model))
-    return run
 
 
 def _torch_facts() -> dict[str, Any]:

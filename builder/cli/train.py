@@ -37,6 +37,9 @@ def summary(report: TrainReport) -> str:
     shown: list[str] = []
     for split in ("test/", "val/", "train/"):
         shown = shown or [f"{name} {value:.4g}" for name, value in report.metrics.items() if name.startswith(split)]
-    return f"{report.state} after {report.epoch} epochs, {report.step} steps, {report.seconds:.1f} s" + (
-        f": {', '.join(shown)}" if shown else ""
-    )
+    lasted = f"{_counted(report.epoch, 'epoch')}, {_counted(report.step, 'step')}, {report.seconds:.1f} s"
+    return f"{report.state} after {lasted}" + (f": {', '.join(shown)}" if shown else "")
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

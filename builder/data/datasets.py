@@ -102,6 +102,7 @@ def _classification(classes: NDArray[Any], names: Any, train: Indices) -> tuple[
     weights = len(train) / (len(names) * np.maximum(count, 1))  # inversely proportional to the class's frequency
     facts = {
         "num_classes": len(names),
+        "num_outputs": len(names),
         "class_names": [str(name) for name in names],
         "class_weights": [float(weight) for weight in weights],
     }
@@ -111,7 +112,7 @@ def _classification(classes: NDArray[Any], names: Any, train: Indices) -> tuple[
 def _regression(values: NDArray[Any], train: Indices, standardise: bool) -> tuple[Tensor, dict[str, Any]]:
     scaled, mean, std = _standardised(values, train)
     target = torch.from_numpy((scaled if standardise else values).astype(np.float32))
-    return target, {"target_mean": float(mean), "target_std": float(std)}
+    return target, {"num_outputs": 1, "target_mean": float(mean), "target_std": float(std)}
 
 
 def _standardised(values: NDArray[Any], train: Indices) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -165,7 +165,10 @@ class Expressions:
         base, name = node.value, node.attr
         if isinstance(base, ast.Name) and base.id in self.mappings:
             return self._key(node, base)
+        faults = len(self.source.faults)
         value = self.value(base)
+        if len(self.source.faults) > faults:
+            return None
         if isinstance(base, ast.Constant) or (isinstance(base, ast.Name) and base.id in DTYPE_BUILTINS):
             self.source.add(node, f"attribute {name!r} of a constant is not part of the language")
         elif isinstance(value, Layers):
@@ -244,16 +247,16 @@ class Expressions:
             )
         elif isinstance(value, Tensor) or name in self.scope.args:
             what = self.owned[value.name] if isinstance(value, Tensor) else "an arg"
-            self._not_callable(function, f"{name or ast.unparse(function)!r} is {what}")
+            self._not_callable(function, f"{name or ast.unparse(function)!r} is {what} and")
         elif name in self.scope.inputs and name not in self.everywhere:
-            self._not_callable(function, f"{name!r} is an input")
+            self._not_callable(function, f"{name!r} is an input and")
         elif isinstance(function, ast.Constant | ast.Tuple | ast.List | ast.Dict):
             self._not_callable(function, construct(function)[0])
 
     def _not_callable(self, function: ast.expr, what: str) -> None:
         hides = isinstance(function, ast.Name) and function.id in self.scope.functions
         hint = "it hides the function of that name; call it something else" if hides else None
-        self.source.add(function, f"{what} and can't be called", hint=hint)
+        self.source.add(function, f"{what} can't be called", hint=hint)
 
     def _BinOp(self, node: ast.BinOp) -> Value:
         self.operand(node.left)

@@ -67,12 +67,8 @@ class Statements:
         targets.bind(self.expressions, target, None, buffers=True)
 
     def _Expr(self, node: ast.Expr) -> None:
-        kind = type(node.value).__name__
-        if kind in CONSTRUCTS:
-            self.source.refuse(node.value)
-        elif isinstance(node.value, ast.Call):
-            self.expressions.value(node.value)
-        else:
+        self.expressions.value(node.value)
+        if not isinstance(node.value, ast.Call) and type(node.value).__name__ not in CONSTRUCTS:
             self.source.add(node, "this value is not used", hint="assign it to a name or return it")
 
     def _Pass(self, node: ast.Pass) -> None:

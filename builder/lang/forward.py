@@ -136,6 +136,7 @@ def _forward(source: Source, scope: Scope, name: str) -> Forward | None:
     statements.block(tree.body)
     if not statements.returns:
         source.add(tree.body[-1], "forward never returns a value", expected="return …")
+    source.sort()
     _check_all_used(source, scope, check.used)
     if source.faults:
         return None
@@ -239,6 +240,7 @@ def _expression(source: Source, scope: Scope, mappings: tuple[str, ...]) -> Expr
     assert isinstance(tree, ast.Expression)
     check = Expressions(source, scope, mappings=mappings)
     check.value(tree.body)
+    source.sort()
     if source.faults:
         return None
     used = check.used

@@ -119,6 +119,10 @@ class Source:
             self.add(error, error.message)
             return None
 
+    def sort(self) -> None:
+        """Put the faults in the order of the text."""
+        self.faults.sort(key=lambda fault: (fault.origin.line or 0, fault.origin.column or 0))
+
     def _at(self, line: int, column: int) -> Origin:
         origin = self.origin.at_text(line)
         if origin is self.origin or origin.column is None:

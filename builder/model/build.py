@@ -95,13 +95,14 @@ def _examples(
         ConfigError: the model has no input of that name.
     """
     dtypes = {item.name: item.dtype for item in definition.inputs}
-    examples = {}
+    examples: dict[str, tuple[tuple[int, ...], str]] = {}
     for name, value in inputs.items():
         if name not in dtypes:
             place = definition.place
             raise ConfigError(Fault(f"the model has no input {name!r}", (*place.path, "inputs"), place.origin,
                                     expected=f"one of {', '.join(dtypes)}", nearest=nearest(name, dtypes)))  # fmt: skip
-        tensor = isinstance(value, torch.Tensor)
-        dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, torch.Tensor) else dtypes[name]
-        examples[name] = (tuple(value.shape if tensor else value), dtype)  # type: ignore[union-attr, arg-type]
+        if isinstance(value, torch.Tensor):
+            examples[name] = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+        else:
+            examples[name] = tuple(value), dtypes[name]
     return examples

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from builder import registry
+from builder.catalog.functions import constants
 from builder.errors import Origin, Path
 from builder.lang.forward import Forward, parse_forward
 from builder.lang.scope import LayerName, Scope
@@ -49,7 +50,7 @@ class Recipe:
         assert self.text is not None and self.layers is not None
         scope = Scope(
             inputs=dict(self.inputs), args=frozenset(self.names), layers=self.layers,
-            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers), **callables(),
+            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers), functions=callables(), constants=constants(),
         )  # fmt: skip
         return parse_forward(self.text, scope, origin=self.origin, path=self.path)
 

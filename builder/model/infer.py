@@ -40,17 +40,31 @@ class Exploration:
     nodes: Mapping[str, Node]
 
 
+RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
+"""What LSTM, GRU and RNN call."""
+
+
 class SkipInit(TorchFunctionMode):
-    """Leaves out the initialisers that constructors call: on the meta device they cost time and do nothing."""
+    """Leaves out what costs time and does nothing on the meta device: initialisers, and the steps of recurrent layers."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Return the tensor of an initialiser unchanged; call all else."""
+        """Return the tensor of an initialiser unchanged, tensors of the right shapes for a recurrence; call all else."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if func in RECURRENT and not kwargs and args[0].is_meta and args[0].ndim == 3:
+            return _unrolled(*args)
         return func(*args, **kwargs)
+
+
+def _unrolled(x: torch.Tensor, state: Any, weights: Any, *options: Any) -> tuple[torch.Tensor, ...]:
+    """What a recurrent layer gives for a batch of sequences and a first state; PyTorch would take it step by step."""
+    states = state if isinstance(state, tuple | list) else (state,)
+    bidirectional = options[4]
+    output = x.new_empty(*x.shape[:2], states[0].shape[-1] * (2 if bidirectional else 1))
+    return output, *(torch.empty_like(part) for part in states)
 
 
 def explore(

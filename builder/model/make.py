@@ -16,7 +16,7 @@ from builder.catalog.arguments import check_arguments
 from builder.errors import Fault, nearest
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
-from builder.model.classes import class_of
+from builder.model.classes import DefinedModule, class_of
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
 from builder.model.spec import Definition, Node, Place, TensorSpec, Value
@@ -73,7 +73,7 @@ class Maker:
         for section in definition.sections:
             try:
                 if section == "layers":
-                    self._children(module, definition.layers, names, path)
+                    self._children(module, definition.layers, names, path, definition.numbered)
                 else:
                     for spec in definition.parameters if section == "parameters" else definition.buffers:
                         self._tensor(module, spec, names)
@@ -85,17 +85,26 @@ class Maker:
             self._tie(module, target, source, place)
         return module
 
-    def _children(self, parent: nn.Module, nodes: tuple[Node, ...], names: Names, path: str) -> None:
+    def _children(self, parent: nn.Module, nodes: tuple[Node, ...], names: Names, path: str, numbered: bool) -> None:
         refused = False
         for node in nodes:
+            name = str(len(parent._modules)) if numbered else node.name
             try:
-                child = self._node(node, names, f"{path}.{node.name}" if path else node.name)
+                if self._wanted(node, names):
+                    parent.add_module(name, self._node(node, names, f"{path}.{name}" if path else name))
+                elif isinstance(parent, DefinedModule) and not isinstance(parent, nn.Sequential):
+                    parent.add_module(name, None)
             except Refused:
                 refused = True
-            else:
-                parent.add_module(node.name, child)
         if refused:
             raise Refused
+
+    def _wanted(self, node: Node, names: Names) -> bool:
+        """Whether the condition holds on which a layer is made."""
+        wanted = self._value(node.when, node.place, names)
+        if not isinstance(wanted, bool):
+            self._refuse(node.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
+        return bool(wanted)
 
     def _node(self, node: Node, names: Names, path: str) -> nn.Module:
         if self.exploring:
@@ -116,7 +125,7 @@ class Maker:
             node.kind, nn.ModuleDict
         )()
         if node.element is None:
-            self._children(container, node.children, names, path)
+            self._children(container, node.children, names, path, node.numbered)
             return container
         for index in range(self._repeats(node, names)):
             container.add_module(str(index), self._node(node.element, {**names, "i": index}, f"{path}.{index}"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from builder import registry
 from builder.catalog.arguments import check_arguments
+from builder.catalog.functions import constants
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, nearest
 from builder.lang.forward import Forward, parse_forward
@@ -173,7 +175,7 @@ def _read_layers(raw: Any, context: Context) -> tuple[tuple[Node, ...], bool]:
     if raw is None:
         return (), False
     if isinstance(raw, list):
-        nodes = [read_node(item, context.at(index), str(index)) for index, item in enumerate(raw)]
+        nodes = [_read_child(item, context.at(index), str(index)) for index, item in enumerate(raw)]
         return tuple(node for node in nodes if node is not None), True
     if not isinstance(raw, dict):
         context.fault("'layers' is a mapping of names to layers, or a list of layers", found=raw)
@@ -185,8 +187,17 @@ def _read_layers(raw: Any, context: Context) -> tuple[tuple[Node, ...], bool]:
             here.fault(f"{name!r} can't be the name of a layer", expected="a name without dots")
         elif str(name) in MODULE_API:
             here.fault(f"{name!r} can't be the name of a layer: every torch.nn.Module has it already")
-        nodes.append(read_node(item, here, str(name)))
+        nodes.append(_read_child(item, here, str(name)))
     return tuple(node for node in nodes if node is not None), False
+
+
+def _read_child(raw: Any, context: Context, name: str) -> Node | None:
+    """An entry of `layers`: a node, and with `when` the condition on which it is made."""
+    if not isinstance(raw, dict) or "when" not in raw:
+        return read_node(raw, context, name)
+    node = read_node({key: value for key, value in raw.items() if key != "when"}, context, name)
+    when = read_value(raw["when"], context.at("when"))
+    return None if node is None else replace(node, when=when)
 
 
 def read_node(raw: Any, context: Context, name: str) -> Node | None:
@@ -358,13 +369,16 @@ def _read_forward(
     if not isinstance(raw, str):
         here.fault("'forward' is a block of Python", found=raw, expected="text after `forward: |`")
         return None
+    taken: list[Input | TensorSpec | Node] = [*inputs, *parameters, *buffers, *layers]
+    own = {item.name for item in taken}  # hide arguments from further out
     scope = Scope(
         inputs={item.name: item.optional for item in inputs},
-        args=frozenset(args) | (outer - {"data", "i"}),
+        args=frozenset(args) | (outer - {"data", "i"} - own),
         layers={node.name: layer_name(node) for node in layers},
         parameters=frozenset(item.name for item in parameters),
         buffers=frozenset(item.name for item in buffers),
-        **callables(),
+        functions=callables(),
+        constants=constants(),
         origins={item.name: item.place.origin for item in inputs},
     )
     try:
@@ -374,19 +388,17 @@ def _read_forward(
         return None
 
 
-def callables() -> dict[str, frozenset[str]]:
-    """The registered functions' names: those that `forward` may call, and those that are values, such as dtypes."""
-    names = {name: callable(registry.functions.get(name)) for name in registry.functions}
-    return {
-        "functions": frozenset(name for name, called in names.items() if called),
-        "constants": frozenset(name for name, called in names.items() if not called),
-    }
+def callables() -> frozenset[str]:
+    """The names of the registered functions that `forward` may call; the others are values, such as dtypes."""
+    return frozenset(registry.functions) - constants()
 
 
 def layer_name(node: Node) -> LayerName:
     """What is known of a layer when `forward` is read: whether it can be called, and what it holds."""
     origin = node.place.origin
     if node.kind in CONTAINERS:
+        if any(child.when is not True for child in node.children):
+            return LayerName(kind=node.kind, opaque=True, unused=node.unused, origin=origin)  # type: ignore[arg-type]
         return LayerName(
             kind=node.kind,  # type: ignore[arg-type]
             children={child.name: layer_name(child) for child in node.children},

@@ -10,7 +10,7 @@ from builder.model.infer import Exploration
 from builder.model.make import Names
 from builder.model.scope import evaluate
 from builder.model.source_class import ClassPrinter, File
-from builder.model.source_names import Imports, bound_names, uses_lists
+from builder.model.source_names import Imports, bound_names
 from builder.model.source_sizes import Visit, classes, find, instance_names, visits
 from builder.model.spec import Definition
 
@@ -35,9 +35,7 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
         first.setdefault(visit.node.place.path, visit)
     made = {visit.node.definition.place.path for visit in first.values() if visit.node.definition is not None}
     parts = [part for part in classes(definition) if part is definition or part.place.path in made]
-    file = File(
-        Imports(bound_names(parts)), data, found, find(definition, given, data, found), uses_lists(parts), first
-    )
+    file = File(Imports(bound_names(parts)), data, found, find(definition, given, data, found), first)
     for part in parts:
         file.names[part.place.path] = file.imports.unique(_class_name(part.name))
     texts = []

@@ -19,7 +19,7 @@ from builder.model.infer import Exploration
 from builder.model.make import Names, _list_parameters
 from builder.model.scope import evaluate
 from builder.model.source_forward import method
-from builder.model.source_layout import INDENT, WIDTH, header, statement
+from builder.model.source_layout import INDENT, WIDTH, expression, header, statement
 from builder.model.source_names import Formulas, Imports, free_names, literal, parsed, sequence
 from builder.model.source_sizes import COUNTER, LOOPS, Found, Visit, inlined
 from builder.model.spec import Definition, Node, TensorSpec, Value
@@ -36,7 +36,6 @@ class File:
     data: Names
     found: Exploration
     sizes: Found
-    lists: bool
     first: Mapping[Path, Visit]
     """The first making of each node."""
     names: dict[Path, str] = field(default_factory=dict)
@@ -65,13 +64,12 @@ class ClassPrinter:
         out = [*_place(definition), f"class {name}({base.replace('nn', self.file.imports.module('nn'))}):"]
         out += self._init(parameters, body) if body or parameters else []
         if definition.forward is not None:
-            out += [""] * (out[-1][-1] != ":" or len(out[-1]) > 80) if False else []
             out += ([""] if body or parameters else []) + method(definition.forward, self.file.imports)
         return out if body or parameters or definition.forward is not None else [*out, f"{INDENT}pass"]
 
     def _init(self, parameters: list[tuple[str, str | None]], body: list[str]) -> list[str]:
         """`__init__`; what is unused of counters is named `_`."""
-        texts = [name if default is None else f"{name}={default}" for name, default in parameters]
+        texts = [name if default is None else f"{name}={expression(parsed(default))}" for name, default in parameters]
         head = f"{INDENT}def __init__(self{', *' if texts else ''}{''.join(', ' + text for text in texts)}):"
         signature = [head] if len(head) <= WIDTH else [
             f"{INDENT}def __init__(", *(f"{INDENT * 2}{text}," for text in ("self", "*", *texts)), f"{INDENT}):"
@@ -86,8 +84,8 @@ class ClassPrinter:
         definition, place = self.definition, self.definition.place.path
         parameters: list[tuple[str, str | None]] = []
         for name, argument in definition.args.items():
-            if self.given is not None and (name in self.given or not free_names(argument.default)):
-                parameters.append((name, literal(self.names[name], lists=self.file.lists)))
+            if self.given is not None and (name in self.given or argument.required):
+                parameters.append((name, literal(self.names[name])))
             elif argument.required:
                 parameters.append((name, None))
             elif free_names(argument.default):
@@ -98,8 +96,8 @@ class ClassPrinter:
         loaded = {node.id for node in ast.walk(ast.parse("\n".join(body))) if isinstance(node, ast.Name)}
         captured = [name for name in self.names if name in loaded and name not in own and name != "data"]
         self.file.captured[place] = captured
-        extra = [*captured, *self.file.sizes.parameters.get(place, {})]
-        return [*parameters, *((name, None) for name in extra)]
+        extra = [*self.file.sizes.parameters.get(place, {}), *captured]
+        return [*((name, None) for name in extra), *parameters]
 
     def _body(self) -> list[str]:
         """The statements of `__init__`, not laid out yet."""
@@ -128,8 +126,7 @@ class ClassPrinter:
         forward = self.definition.forward
         for name in self.names if forward is not None else ():
             if forward is not None and name in forward.args:
-                as_list = isinstance(self.names[name], list) and not self.file.lists
-                yield f"self.{name} = {f'list({name})' if as_list else name}"
+                yield f"self.{name} = {_as_lists(name, self.names[name])}"
 
     def _layer(self, node: Node) -> str:
         text = self._node(node, 0)
@@ -177,11 +174,10 @@ class ClassPrinter:
         """The call that makes a block or a node's own definition."""
         assert node.definition is not None
         place = node.definition.place.path
-        texts = [f"{key}={self._value(value, depth)}" for key, value in node.arguments.items()]
+        texts = [f"{name}={self._slot(node, name)}" for name in self.file.sizes.parameters.get(place, {})]
         for name in self.file.captured[place]:
             texts.append(f"{name}={COUNTER}{depth - 1}" if name == "i" and depth else f"{name}={name}")
-        for name in self.file.sizes.parameters.get(place, {}):
-            texts.append(f"{name}={self._slot(node, name)}")
+        texts += [f"{key}={self._value(value, depth)}" for key, value in node.arguments.items()]
         return f"{self.file.names[place]}({', '.join(texts)})"
 
     def _slot(self, node: Node, argument: str) -> str:
@@ -212,21 +208,13 @@ class ClassPrinter:
         if key == "dtype" and isinstance(now, str) and isinstance(getattr(torch, now, None), torch.dtype):
             torch_ = self.file.imports.module("torch")
             return f"getattr({torch_}, {text})" if isinstance(value, Formula) else f"{torch_}.{now}"
-        if isinstance(value, Formula) and isinstance(now, list) and self.file.lists and not as_list:
-            tree = parsed(text)
-            return (
-                sequence([ast.unparse(item) for item in tree.elts], False)
-                if isinstance(tree, ast.List)
-                else f"tuple({text})"
-            )
-        return text
+        return f"list({text})" if isinstance(value, Formula) and isinstance(now, list) and as_list else text
 
-    def _value(self, value: Value, depth: int, *, lists: bool | None = None) -> str:
+    def _value(self, value: Value, depth: int, *, lists: bool = False) -> str:
         """A value of the config, inside `depth` repeats."""
-        lists = self.file.lists if lists is None else lists
         if isinstance(value, Formula):
             renamed = {"i": f"{COUNTER}{depth - 1}"} if depth else {}
-            return Formulas(self.file.data, renamed, self.file.imports, self.file.lists).text(value)
+            return Formulas(self.file.data, renamed, self.file.imports).text(value)
         if isinstance(value, list):
             return sequence([self._value(item, depth, lists=lists) for item in value], lists)
         if isinstance(value, dict):
@@ -327,6 +315,17 @@ def _statements(text: str, depth: int, counters: list[str]) -> Iterator[str]:
                 yield from statement(inner, depth + 1)
         else:
             yield from statement(node, depth)
+
+
+def _as_lists(name: str, value: Any) -> str:
+    """A tuple as the list that it was in the config, since `x[[0, 1]]` and `x[0, 1]` are not the same."""
+    if not isinstance(value, list):
+        return name
+    return (
+        f"[list(item) for item in {name}]"
+        if value and all(isinstance(item, list) for item in value)
+        else f"list({name})"
+    )
 
 
 def _place(definition: Definition) -> list[str]:

@@ -35,11 +35,13 @@ _LEVELS: dict[type[ast.AST], int] = {
 
 def expression(node: ast.AST) -> str:
     """An expression on one line."""
-    return _text(node, 0)
+    return _text(node)
 
 
 def _level(node: ast.AST) -> int:
     """How tightly an expression holds together; one inside a tighter one needs parentheses."""
+    if isinstance(node, ast.Tuple) and not node.elts:
+        return _ATOM
     if isinstance(node, ast.BinOp | ast.BoolOp | ast.UnaryOp):
         return _OPERATORS[type(node.op)][1]
     return _LEVELS.get(type(node), _ATOM)
@@ -50,8 +52,15 @@ def _text(node: ast.AST, least: int = 1) -> str:
     return f"({text})" if _level(node) < least and not text.startswith("((") else text
 
 
+def _item(node: ast.AST) -> str:
+    """One of several that commas part."""
+    return _text(node, 0 if isinstance(node, ast.Starred) else 1)
+
+
 def _constant(node: ast.Constant) -> str:
     value = node.value
+    if value is Ellipsis:
+        return "..."
     if isinstance(value, str):
         text = repr(value)
         return text if '"' in value else f'"{text[1:-1]}"'.replace("\\'", "'")
@@ -61,7 +70,7 @@ def _constant(node: ast.Constant) -> str:
 
 
 def _sequence(items: Sequence[ast.AST], brackets: str) -> str:
-    inside = ", ".join(_text(item) for item in items)
+    inside = ", ".join(_item(item) for item in items)
     return f"{brackets[0]}{inside}{brackets[1]}"
 
 
@@ -69,7 +78,7 @@ def _tuple(node: ast.Tuple) -> str:
     """Without parentheses; whoever needs them asks by level."""
     if not node.elts:
         return "()"
-    return _text(node.elts[0]) + "," if len(node.elts) == 1 else ", ".join(_text(item) for item in node.elts)
+    return _item(node.elts[0]) + "," if len(node.elts) == 1 else ", ".join(_item(item) for item in node.elts)
 
 
 def _arguments(node: ast.Call) -> list[tuple[str, ast.expr]]:
@@ -81,9 +90,7 @@ def _arguments(node: ast.Call) -> list[tuple[str, ast.expr]]:
 def _call(node: ast.Call) -> str:
     if len(node.args) == 1 and not node.keywords and isinstance(node.args[0], ast.GeneratorExp):
         return f"{_text(node.func, _ATOM)}({_text(node.args[0], 0)})"
-    inside = ", ".join(
-        prefix + _text(item, 0 if isinstance(item, ast.Starred) else 1) for prefix, item in _arguments(node)
-    )
+    inside = ", ".join(prefix + _item(item) for prefix, item in _arguments(node))
     return f"{_text(node.func, _ATOM)}({inside})"
 
 
@@ -101,7 +108,17 @@ def _binary(node: ast.BinOp) -> str:
             if left[0] != "(" and _simple(node.left) and _simple(node.right)
             else f"{left} ** {right}"
         )
-    return f"{_text(node.left, level)} {text} {_text(node.right, level + 1)}"
+    return f"{_left(node)} {text} {_text(node.right, level + 1)}"
+
+
+def _left(node: ast.BinOp) -> str:
+    return _text(node.left, _OPERATORS[type(node.op)][1] + _mixed(node))
+
+
+def _mixed(node: ast.BinOp) -> bool:
+    """Whether its left operand keeps parentheses that few readers could do without: `(a @ b) / c`."""
+    products = [isinstance(item, ast.BinOp) and isinstance(item.op, ast.MatMult) for item in (node, node.left)]
+    return isinstance(node.left, ast.BinOp) and products[0] != products[1]
 
 
 def _simple(node: ast.AST) -> bool:
@@ -115,7 +132,7 @@ def _simple(node: ast.AST) -> bool:
 
 def _boolean(node: ast.BoolOp) -> str:
     text, level = _OPERATORS[type(node.op)]
-    return f" {text} ".join(_text(value, level + 1) for value in node.values)
+    return f" {text} ".join(_text(value, _OPERAND.get(text, level + 1)) for value in node.values)
 
 
 def _unary(node: ast.UnaryOp) -> str:
@@ -177,6 +194,9 @@ def _comprehension(node: Any) -> str:
     return " ".join([element, *_generators(node)])
 
 
+_OPERAND = {"or": 4}
+"""`(a and b) or c` has parentheses that few readers could do without."""
+
 _BY_TYPE: dict[type[ast.AST], Any] = {
     ast.Name: lambda node: node.id,
     ast.Constant: _constant,
@@ -224,7 +244,7 @@ def _inside(head: str, items: Sequence[tuple[str, ast.expr]], comma: str, depth:
     """What stands between brackets: arguments on one line if they fit and aren't several calls, else one item a line."""
     calls = sum(isinstance(item, ast.Call) for _, item in items)
     if comma and calls < 2 and head not in ("[", "{"):
-        line = INDENT * depth + ", ".join(prefix + _text(item) for prefix, item in items)
+        line = INDENT * depth + ", ".join(prefix + _item(item) for prefix, item in items)
         if len(line) <= WIDTH:
             return [line]
     return list(_items(items, comma, depth))
@@ -248,8 +268,7 @@ def _opened(node: ast.expr) -> tuple[str, list[tuple[str, ast.expr]], str, str] 
         items = _arguments(node)
         if len(items) == 1 and not items[0][0] and isinstance(items[0][1], ast.GeneratorExp):
             return f"{_text(node.func, _ATOM)}(", [(_CLAUSES, items[0][1])], "", ")"
-        alone = len(items) == 1 and not isinstance(items[0][1], ast.Starred) and not items[0][0]
-        return f"{_text(node.func, _ATOM)}(", items, "" if alone else ",", ")"
+        return f"{_text(node.func, _ATOM)}(", items, "," if len(items) > 1 else "", ")"
     if isinstance(node, ast.List) and node.elts:
         return "[", [("", item) for item in node.elts], ",", "]"
     if isinstance(node, ast.Dict) and node.keys:
@@ -294,7 +313,7 @@ def _parted(prefix: str, node: ast.expr, suffix: str, depth: int, bracketed: boo
     if bracketed and not prefix and not isinstance(node, ast.IfExp):
         return list(_part_lines(parts, suffix, depth))
     line = margin + INDENT + _text(node)
-    inside = [line] if len(line) <= WIDTH and not _fluent(node) else _part_lines(parts, "", depth + 1)
+    inside = [line] if len(line) <= WIDTH else _part_lines(parts, "", depth + 1)
     return [f"{margin}{prefix}(", *inside, f"{margin}){suffix}"]
 
 
@@ -317,7 +336,10 @@ def _parts(node: ast.expr) -> list[tuple[str, Any]]:
         return _operands(node, _OPERATORS[type(node.op)][1])
     if isinstance(node, ast.BoolOp):
         word, level = _OPERATORS[type(node.op)]
-        return [(f"{word} " if index else "", _held(value, level + 1)) for index, value in enumerate(node.values)]
+        return [
+            (f"{word} " if index else "", _held(value, _OPERAND.get(word, level + 1)))
+            for index, value in enumerate(node.values)
+        ]
     if isinstance(node, ast.Compare):
         pairs = zip(node.ops, node.comparators, strict=True)
         rest = [(_OPERATORS[type(op)][0] + " ", _held(item, _COMPARISON + 1)) for op, item in pairs]
@@ -337,7 +359,8 @@ def _held(node: ast.expr, least: int) -> ast.expr | str:
 def _operands(node: ast.expr, level: int) -> list[tuple[str, Any]]:
     if isinstance(node, ast.BinOp) and _OPERATORS[type(node.op)][1] == level and level != _POWER:
         word = _OPERATORS[type(node.op)][0]
-        return [*_operands(node.left, level), (f"{word} ", _held(node.right, level + 1))]
+        left = [("", _left(node))] if _mixed(node) else _operands(node.left, level)
+        return [*left, (f"{word} ", _held(node.right, level + 1))]
     return [("", _held(node, level))]
 
 

@@ -17,6 +17,7 @@ from builder import registry
 from builder.lang.arithmetic import FUNCTIONS
 from builder.lang.formula import Formula, parse_formula
 from builder.model.make import Names
+from builder.model.source_layout import INDENT, WIDTH
 from builder.model.spec import Definition, Node
 
 NAMESPACES: tuple[tuple[str, ModuleType], ...] = (
@@ -36,7 +37,8 @@ class Imports:
         self.bound = frozenset(bound)
         self.taken = {*self.bound, *STANDARD, *dir(builtins), *keyword.kwlist}
         self._objects: dict[int, str] = {}
-        self._lines: dict[str, list[str]] = {}
+        self._users: dict[str, list[str]] = {}
+        self._notes: list[str] = []
 
     def of(self, value: object, name: str) -> str:
         """The text that stands for an object of torch, or one that a user has registered as `name`."""
@@ -54,13 +56,11 @@ class Imports:
         return (f"{head}_" if head in self.bound else head) + dot + rest
 
     def _import(self, value: object) -> str:
-        name = _own_name(value)
+        name, module = _own_name(value), str(getattr(value, "__module__", "__main__"))
         shown = self.unique(name)
-        note = (
-            "" if getattr(value, "__qualname__", name) == name else "  # not at that module's top level: move it there"
-        )
-        alias = "" if shown == name else f" as {shown}"
-        self._lines.setdefault(getattr(value, "__module__", "__main__"), []).append(f"{name}{alias}{note}")
+        if getattr(value, "__qualname__", name) != name:
+            self._notes.append(f"# {name} is not at the top level of {module}; it must move there to be imported.")
+        self._users.setdefault(module, []).append(name if shown == name else f"{name} as {shown}")
         self._objects[id(value)] = shown
         return shown
 
@@ -73,24 +73,27 @@ class Imports:
 
     def lines(self, used: set[str]) -> list[str]:
         """The import statements, for a file that uses these names; groups are parted by empty lines."""
-        aliases = {name: self.module(name) for name in STANDARD if name != "F"}
-        has = {name for name, alias in aliases.items() if alias in used}
-        standard = ["import math" + _alias("math", aliases)] if "math" in has else []
-        standard += (
-            ["from collections import OrderedDict" + _alias("OrderedDict", aliases)] if "OrderedDict" in has else []
-        )
-        pytorch = ["import torch" + _alias("torch", aliases)] if "torch" in has else []
-        pytorch += ["import torch.nn.functional as F"] if "F" in used and "F" not in self.bound else []
-        pytorch += ["from torch import nn" + _alias("nn", aliases)]
-        users = [
-            f"from {module} import {item}" for module, items in sorted(self._lines.items()) for item in sorted(items)
+        standard = [
+            self._standard("import math", "math", used),
+            self._standard("from collections import OrderedDict", "OrderedDict", used),
         ]
-        groups = [group for group in (standard, pytorch, users) if group]
-        return [line for index, group in enumerate(groups) for line in ([""] * (index > 0) + group)]
+        pytorch = [self._standard("import torch", "torch", used)]
+        pytorch += ["import torch.nn.functional as F" if "F" in used and "F" not in self.bound else ""]
+        pytorch += [self._standard("from torch import nn", "nn", used)]
+        users = [*self._notes, *(line for module in sorted(self._users) for line in self._from(module))]
+        groups = [[line for line in group if line] for group in (standard, pytorch, users)]
+        return "\n\n".join("\n".join(group) for group in groups if group).split("\n")
 
+    def _standard(self, line: str, name: str, used: set[str]) -> str:
+        alias = self.module(name)
+        return "" if alias not in used else line if alias == name else f"{line} as {alias}"
 
-def _alias(name: str, aliases: Mapping[str, str]) -> str:
-    return "" if aliases[name] == name else f" as {aliases[name]}"
+    def _from(self, module: str) -> list[str]:
+        items = sorted(self._users[module], key=lambda item: (not item.isupper(), not item[:1].isupper(), item))
+        line = f"from {module} import {', '.join(items)}"
+        return (
+            [line] if len(line) <= WIDTH else [f"from {module} import (", *(f"{INDENT}{item}," for item in items), ")"]
+        )
 
 
 def _own_name(value: object) -> str:
@@ -111,12 +114,6 @@ def bound_names_of(function: ast.AST) -> set[str]:
     """The variables of a function."""
     nodes = ast.walk(function)
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-
-
-def uses_lists(parts: Iterable[Definition]) -> bool:
-    """Whether a formula makes lists, so that the lists of the config can't become tuples."""
-    made = ast.List | ast.ListComp
-    return any(isinstance(node, made) for part in parts for item in _formulas(part) for node in ast.walk(item.tree))
 
 
 def _formulas(value: Any) -> Iterator[Formula]:
@@ -146,6 +143,8 @@ def literal(value: Any, *, lists: bool = False) -> str:
         return sequence([literal(item, lists=lists) for item in value], lists and isinstance(value, list))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {literal(item, lists=lists)}" for key, item in value.items()) + "}"
+    if isinstance(value, torch.dtype):
+        return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     return repr(value)
@@ -164,10 +163,13 @@ def sequence(items: list[str], as_list: bool) -> str:
 
 
 class Formulas(ast.NodeTransformer):
-    """A formula as Python: facts of the data as their values, names by `renamed`, functions from `math`."""
+    """A formula as Python: facts of the data as their values, names by `renamed`, functions from `math`, lists as tuples.
 
-    def __init__(self, data: Names, renamed: Mapping[str, str], imports: Imports, lists: bool) -> None:
-        self.data, self.renamed, self.imports, self.lists = data, renamed, imports, lists
+    All lists of a config become tuples, so that what formulas do with them comes out the same.
+    """
+
+    def __init__(self, data: Names, renamed: Mapping[str, str], imports: Imports) -> None:
+        self.data, self.renamed, self.imports = data, renamed, imports
 
     def text(self, formula: Formula) -> str:
         """The formula's text."""
@@ -178,13 +180,22 @@ class Formulas(ast.NodeTransformer):
         names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         if isinstance(node, ast.expr) and "data" in names and names - {"data"} <= set(FUNCTIONS):
             value = parse_formula(ast.unparse(node)).evaluate({"data": self.data})
-            return parsed(literal(value, lists=self.lists))
+            return parsed(literal(value))
         return super().visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`sqrt(x)` → `math.sqrt(x)`, and `range(n)`, which is a list in formulas, → `list(range(n))`."""
+        """`sqrt(x)` → `math.sqrt(x)`, and `range(n)`, which is a list in formulas, → `tuple(range(n))`."""
         call = self._call(node)
-        return ast.Call(ast.Name("list", ast.Load()), [call], []) if _called(node) == "range" else call
+        return ast.Call(ast.Name("tuple", ast.Load()), [call], []) if _called(node) == "range" else call
+
+    def visit_List(self, node: ast.List) -> ast.AST:
+        """`[a, b]` → `(a, b)`."""
+        return ast.Tuple([self.visit(item) for item in node.elts], node.ctx)
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        """`[f(x) for x in y]` → `tuple(f(x) for x in y)`."""
+        loops = [self.visit(part) for part in node.generators]
+        return ast.Call(ast.Name("tuple", ast.Load()), [ast.GeneratorExp(self.visit(node.elt), loops)], [])
 
     def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
         """A loop over a range needs no list."""

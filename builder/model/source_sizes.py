@@ -22,6 +22,9 @@ from builder.model.spec import Definition, Node
 MAX_PROBED = 4000
 """Layers above which a model isn't explored again: its sizes are printed as numbers."""
 
+MAX_ITEMS = 8
+"""Numbers in a list above which they aren't doubled in turn."""
+
 LOOPS = ("i", "j", "k", "m", "n")
 """Names of the counters of nested repeats."""
 
@@ -181,21 +184,21 @@ def _probes(definition: Definition, given: Names, data: Names, found: Exploratio
         and not any(isinstance(dim, Formula) for dim in item.shape or ())
     }
     for name in definition.args:
-        doubled = _doubled(names[name])
-        if doubled is None:
-            continue
-        values = {**given, name: doubled}
-        try:
-            yield values, explore(definition, values, data, examples).sizes
-        except BuilderError:
-            continue
+        for doubled in _doubled(names[name]):
+            values = {**given, name: doubled}
+            try:
+                yield values, explore(definition, values, data, examples).sizes
+            except BuilderError:
+                continue
 
 
-def _doubled(value: Any) -> Any:
-    """Twice a number, or each of a list; None if there is nothing to double."""
-    if isinstance(value, list | tuple) and value and all(type(item) is int for item in value):
-        return [2 * item for item in value]
-    return 2 * value if type(value) is int and value > 0 else None
+def _doubled(value: Any) -> Iterator[Any]:
+    """Twice a number; of a list, with one number doubled in turn."""
+    if type(value) is int and value > 0:
+        yield 2 * value
+    elif isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(type(item) is int for item in value):
+        for index, item in enumerate(value):
+            yield [*value[:index], 2 * item, *value[index + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,10 @@ class _Class:
         for name, value in names.items():
             if type(value) is int and name != "i":
                 yield Candidate(ast.Name(name, ast.Load()), lambda names, name=name: names[name])
+            elif isinstance(value, list | tuple) and value:
+                for index in (0, -1):
+                    tree = ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(index), ast.Load())
+                    yield Candidate(tree, lambda names, name=name, index=index: names[name][index])
         seen = set()
         for node, _ in nodes_of(self.definition):
             for value in node.arguments.values():
@@ -271,7 +278,7 @@ class _Class:
         first, rest = _split(seen)
         if rest:
             start = _symbolic(candidates, first, depth) or _constant(first)
-            then = _symbolic([*candidates, *_before(candidates)], rest, depth) or _constant(rest)
+            then = _symbolic([*_before(candidates), *candidates], rest, depth) or _constant(rest)
             if start is not None and then is not None:
                 return _first_or(start, then, depth)
         return _by_count(base, depth)
@@ -289,7 +296,7 @@ class _Class:
         assert not self.root, "there is one model, so that its sizes depend on the counts of repeats alone"
         first, rest = _split(seen) if depth else ([], [])
         if rest:
-            then = _symbolic([*candidates, *_before(candidates)], rest, depth) or _constant(rest)
+            then = _symbolic([*_before(candidates), *candidates], rest, depth) or _constant(rest)
             if then is not None and (values := _by_instance(first)) is not None:
                 return _first_or(self._parameter(node, argument, values, slots), then, depth)
         values = _by_instance(seen)
@@ -311,9 +318,7 @@ class _Class:
             if others == values:
                 return ast.Name(name, ast.Load())
         names = [argument, f"{_identifier(node)}_{argument}"]
-        if sum(slot[1] == argument for slot in slots) > 1:
-            names.reverse()
-        names += [f"{names[0]}{number}" for number in range(2, 100)]
+        names += [f"{names[1]}{number}" for number in range(2, 1000)]
         taken = {*known, *self.definition.args, *LOOPS, *(layer.name for layer in self.definition.layers)}
         taken |= set(next(iter(slots.values()))[2][0].visit.names)
         name = next(name for name in names if name not in taken)
@@ -329,22 +334,30 @@ def counter(level: int) -> ast.expr:
 COUNTER = "_count_"
 
 
-def _symbolic(candidates: Iterable[Candidate], seen: list[Seen], depth: int) -> ast.expr | None:
-    """The first candidate, or whole multiple of one, that gives all values and is not merely constant."""
+def _symbolic(candidates: Sequence[Candidate], seen: list[Seen], depth: int) -> ast.expr | None:
+    """The first candidate, or else whole multiple of one, that gives all values and is not merely constant."""
+    if not all(type(item.value) is int for item in seen):
+        return None
+    multiples = []
     for candidate in candidates:
-        try:
-            values = [candidate.value(item.visit.names) for item in seen]
-        except (LangError, KeyError):
-            continue
-        if _all_equal(values) or not all(type(value) is int and value > 0 for value in values):
-            continue
-        if not all(type(item.value) is int for item in seen):
-            continue
-        factor = seen[0].value // values[0]
-        if factor >= 1 and all(item.value == factor * value for item, value in zip(seen, values, strict=True)):
-            tree = _counted(candidate.tree, depth)
-            return tree if factor == 1 else ast.BinOp(ast.Constant(factor), ast.Mult(), tree)
-    return None
+        factor = _factor(candidate, seen)
+        if factor == 1:
+            return _counted(candidate.tree, depth)
+        if factor is not None:
+            multiples.append(ast.BinOp(ast.Constant(factor), ast.Mult(), _counted(candidate.tree, depth)))
+    return multiples[0] if multiples else None
+
+
+def _factor(candidate: Candidate, seen: list[Seen]) -> int | None:
+    """What a candidate must be multiplied by to give all values; None if nothing does, or if it can't be told."""
+    try:
+        values = [candidate.value(item.visit.names) for item in seen]
+    except (LangError, LookupError):
+        return None
+    if _all_equal(values) or not all(type(value) is int and value > 0 for value in values):
+        return None
+    factor = seen[0].value // values[0]
+    return factor if factor and all(s.value == factor * v for s, v in zip(seen, values, strict=True)) else None
 
 
 def _before(candidates: Iterable[Candidate]) -> Iterator[Candidate]:

@@ -99,6 +99,8 @@ class Node:
     repeat: Value = None
     element: Node | None = None
     unused: bool = False
+    when: Value = True
+    """Whether the layer is made. Where it isn't, it is None for a `forward`, and left out of a stack or container."""
 
 
 @dataclass(frozen=True, slots=True)

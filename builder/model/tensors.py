@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from builder import registry
+from builder.catalog.functions import constants
 from builder.errors import ConfigError, nearest
 from builder.lang.formula import Formula
 from builder.lang.forward import Expression, parse_expression
@@ -112,7 +113,7 @@ def _read_tensor(name: str, raw: Any, role: Literal["parameter", "buffer"], cont
             f"parameter {name!r} doesn't say how it begins", expected="`init: normal_` or another initialiser"
         )
     init, arguments = _read_init(details.get("init"), context.at("init"))
-    dtype = details.get("dtype")
+    dtype: str | None = details.get("dtype")
     if dtype is not None and dtype not in DTYPES:
         context.at("dtype").fault(
             f"unknown dtype {dtype!r}", expected=f"one of {', '.join(DTYPES)}", nearest=nearest(dtype, DTYPES)
@@ -155,7 +156,9 @@ def _read_expression(raw: Any, context: Context) -> Expression | None:
     names = context.names - {"data", "i"}
     place = context.place
     try:
-        return parse_expression(raw, names, registry.functions, origin=place.origin, path=place.path)
+        return parse_expression(
+            raw, names, registry.functions, constants=constants(), origin=place.origin, path=place.path
+        )
     except ConfigError as error:
         context.reading.faults.extend(error.faults)
         return None

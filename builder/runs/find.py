@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from builder.errors import UsageError, nearest
 from builder.runs import status
-from builder.runs.durable import told
+from builder.durable import told
 
 _SHOWN = 5
 

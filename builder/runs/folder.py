@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
-from builder.runs import durable, manifest, status
+from builder import durable
+from builder.runs import manifest, status
 from builder.runs.lock import Lock
 from builder.runs.process import this_process
 from builder.runs.status import Ending

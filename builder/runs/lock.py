@@ -7,7 +7,7 @@ import fcntl
 import pathlib
 
 from builder.errors import RunError
-from builder.runs.durable import told
+from builder.durable import told
 
 FILE = ".lock"
 

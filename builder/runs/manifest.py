@@ -6,7 +6,7 @@ import hashlib
 import pathlib
 from typing import Any
 
-from builder.runs.durable import told, write_json
+from builder.durable import told, write_json
 
 FILE = "manifest.json"
 _FILES = ("config.yaml", "model.yaml", "metrics.csv")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from builder.errors import RunError
-from builder.runs.durable import told, write_json
+from builder.durable import told, write_json
 from builder.runs.process import Process
 
 FILE = "status.json"

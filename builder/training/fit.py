@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -34,7 +34,7 @@ class FitResult:
     where no best checkpoint was kept). `seconds` is wall time, test included.
     """
 
-    state: str
+    state: Literal["finished", "interrupted"]
     reason: str | None
     epoch: int
     step: int
@@ -85,8 +85,8 @@ def fit(
             if on_position is not None:
                 on_position(epoch, step)
             _close(trainer)
-    state, reason = ("finished", None) if finished else ("interrupted", "Ctrl-C")
-    return FitResult(state, reason, epoch, step, metrics, best, last, time.monotonic() - start)
+    state: Literal["finished", "interrupted"] = "finished" if finished else "interrupted"
+    return FitResult(state, None if finished else "Ctrl-C", epoch, step, metrics, best, last, time.monotonic() - start)
 
 
 def _run(call: Callable[[], Any], origins: Origins) -> bool:

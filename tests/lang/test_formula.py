@@ -29,7 +29,16 @@ def test_a_formula_gives_what_python_gives(text):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("sqrt(16)", 4.0), ("ceil(1.2)", 2), ("floor(-1.2)", -2), ("log2(8)", 3.0), ("log(1)", 0.0), ("exp(0)", 1.0), ("range(1, 4)", [1, 2, 3]), ("log(8, 2)", 3.0)],
+    [
+        ("sqrt(16)", 4.0),
+        ("ceil(1.2)", 2),
+        ("floor(-1.2)", -2),
+        ("log2(8)", 3.0),
+        ("log(1)", 0.0),
+        ("exp(0)", 1.0),
+        ("range(1, 4)", [1, 2, 3]),
+        ("log(8, 2)", 3.0),
+    ],
 )
 def test_functions_of_formulas(text, expected):
     assert value(text) == expected
@@ -78,7 +87,10 @@ def test_a_formula_that_cant_be_worked_out_says_why(text, message):
     try:
         value(text, n=4, width=8, data={"num_classes": 3})
     except LangError as error:
-        assert error.message.split(" arg is an empty")[0].split(" iterable")[0] in (message, message.split(" iterable")[0])
+        assert error.message.split(" arg is an empty")[0].split(" iterable")[0] in (
+            message,
+            message.split(" iterable")[0],
+        )
     else:
         pytest.fail("it was worked out")
 

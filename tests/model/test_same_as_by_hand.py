@@ -20,7 +20,9 @@ CASES = {
         lambda: torch.randn(4, 1, 8, 8),
     ),
     "mlp": (
-        lambda: build(shipped_configs() / "model/mlp.yaml", data={"num_outputs": 10}, inputs={"x": torch.zeros(2, 1, 8, 8)}),
+        lambda: build(
+            shipped_configs() / "model/mlp.yaml", data={"num_outputs": 10}, inputs={"x": torch.zeros(2, 1, 8, 8)}
+        ),
         Mlp,
         lambda: torch.randn(4, 1, 8, 8),
     ),

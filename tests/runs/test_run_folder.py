@@ -12,7 +12,8 @@ import textwrap
 import pytest
 
 from builder.errors import ConfigError, RunError
-from builder.runs import durable, folder
+from builder import durable
+from builder.runs import folder
 from builder.runs.environment import environment
 from builder.runs.folder import Run, open_run
 from builder.runs.status import status

@@ -151,7 +151,7 @@ def test_all_faults_are_told_at_once():
           found:    'target'
           expected: a list of expressions, e.g. [output, target]
         task.yaml:1: task.metrics.mae.type: unknown metric 'MeanAbsoluteErorr'
-          did you mean 'MeanAbsoluteError' or 'MeanSquaredError' or 'LogCoshError'?
+          did you mean 'MeanAbsoluteError' or 'MeanAbsolutePercentageError' or 'MeanSquaredError'?
         task.yaml:1: task.metrics.loss: a metric can't be called 'loss': the loss itself is reported so
         task.yaml:1: task.monitor: there will be no metric 'val/acuracy'
           expected: train/loss | train/accuracy | train/mae | val/loss | val/accuracy | val/mae | test/loss | test/accuracy | test/mae

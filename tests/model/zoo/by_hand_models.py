@@ -93,9 +93,7 @@ class Autoencoder(nn.Module):
 
     @staticmethod
     def stack(widths, outputs):
-        steps = [
-            named(linear=nn.Linear(a, b), act=nn.ReLU()) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        ]
+        steps = [named(linear=nn.Linear(a, b), act=nn.ReLU()) for a, b in zip(widths[:-1], widths[1:], strict=True)]
         return named(body=nn.Sequential(*steps), out=nn.Linear(widths[-1], outputs))
 
     def forward(self, x):
@@ -179,3 +177,49 @@ class ViTAttention(nn.Module):
         B, T, C = x.shape
         q, k, v = (p(x).view(B, T, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         return self.o_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, T, C))
+
+
+class ViTEmbeddings(nn.Module):
+    def __init__(self, in_channels, image, patch, width):
+        super().__init__()
+        self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
+        positions = torch.empty(1, (image // patch) ** 2 + 1, width)
+        self.position_embeddings = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
+        self.patch_embeddings = PatchEmbeddings(in_channels, patch, width)
+
+    def forward(self, x):
+        x = self.patch_embeddings(x)
+        return torch.cat([self.cls_token.expand(x.size(0), -1, -1), x], dim=1) + self.position_embeddings
+
+
+class PatchEmbeddings(nn.Module):
+    def __init__(self, in_channels, patch, width):
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, width, patch, stride=patch)
+
+    def forward(self, x):
+        return self.projection(x).flatten(2).transpose(1, 2)
+
+
+class ViTEncoder(nn.Module):
+    def __init__(self, in_channels, image, patch, width, depth, heads):
+        super().__init__()
+        self.embeddings = ViTEmbeddings(in_channels, image, patch, width)
+        self.layers = nn.ModuleList([ViTLayer(width, heads, 4 * width) for _ in range(depth)])
+        self.layernorm = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, x):
+        x = self.embeddings(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.layernorm(x)
+
+
+class ViT(nn.Module):
+    def __init__(self, in_channels, image, patch, width, depth, heads, classes):
+        super().__init__()
+        self.vit = ViTEncoder(in_channels, image, patch, width, depth, heads)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.classifier(self.vit(x)[:, 0])
