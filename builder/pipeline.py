@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from builder.optim.scheduler import Schedule, build_scheduler
 from builder.runs.environment import environment
 from builder.runs.folder import Run, one_line, open_run
 from builder.runs.git import repository
+from builder.settle import settle
 from builder.training.fit import FitResult, fit
 from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
@@ -82,11 +84,14 @@ class TrainReport:
 
 
 def prepare(composed: Composed) -> Prepared:
-    """All stations before training, up to the model on the meta device.
+    """All stations before training, up to the model on the meta device; says on standard error what it dropped.
 
     Raises:
         ConfigError: something is wrong with the config.
     """
+    composed, dropped = settle(composed)
+    for argument in dropped:
+        print(argument, file=sys.stderr)
     validate(composed)
     values, origins = composed.values, composed.origins
     definition = read_definition(
@@ -118,6 +123,7 @@ def check(composed: Composed) -> CheckReport:
         ConfigError: something is wrong with the config; all faults of a station at once.
     """
     ready = prepare(composed)
+    composed = ready.composed
     read_trainer(composed.values, ready.task, composed.origins)
     model, data = ready.found.model, ready.data
     parameters = list(model.parameters())
@@ -151,6 +157,7 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
     """
     started = time.perf_counter()
     ready = prepare(composed)
+    composed = ready.composed
     values = composed.values
     read_trainer(values, ready.task, composed.origins)
     reseed(values["seed"], "init")

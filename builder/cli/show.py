@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from builder.cli.options import Common, Json, Overrides, compose_of, takes_common
 from builder.cli.output import print_json, styled
 from builder.errors import Path, dotted
+
+if TYPE_CHECKING:
+    from builder.config.compose import Composed
 
 app = typer.Typer(help="Show what a config comes to.", rich_markup_mode=None)
 
@@ -28,7 +32,7 @@ def config(
     as_json: Json = False,
 ) -> None:
     """Print the config as YAML, everything filled in."""
-    composed = compose_of(common, overrides)
+    composed = _settled(compose_of(common, overrides))
     if as_json and origins:
         places = {dotted(path): str(composed.origins.of(path)) for path, _ in leaves(composed.values)}
         print_json({"config": composed.values, "origins": places})
@@ -40,6 +44,18 @@ def config(
         for path, text in lines:
             origin = f"# {composed.origins.of(path)}" if origins and path is not None else ""
             print(f"{text.ljust(column)}  {styled(origin, dim=True)}" if origin else text)
+
+
+def _settled(composed: Composed) -> Composed:
+    """The config as it is trained: without the arguments that a changed type doesn't take."""
+    if not composed.superseded:
+        return composed
+    from builder.settle import settle
+
+    composed, dropped = settle(composed)
+    for argument in dropped:
+        print(argument, file=sys.stderr)
+    return composed
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,8 @@ from builder.config.interpolation import resolve
 from builder.config.origin import Origins
 from builder.config.saved import saved_yaml
 from builder.config.schema import TOP, top_defaults
+from builder.config.shorthand import write_out
+from builder.config.superseded import Superseded, Types
 from builder.config.tree import merge, size
 from builder.config.yaml_file import MAX_NODES
 from builder.errors import DEFAULT, ConfigError, Fault, Origin
@@ -32,7 +34,7 @@ class Composed:
 
     `values` holds it with its interpolations resolved, `unresolved` as they were written, both in plain Python.
     `origins` knows where each value was written, `choices` which config of each group was chosen, `search_path` where
-    configs were looked for.
+    configs were looked for, `superseded` the arguments that were written for a `type` which was changed since.
     """
 
     unresolved: dict[str, Any]
@@ -41,6 +43,7 @@ class Composed:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     search_path: tuple[Path, ...]
+    superseded: tuple[Superseded, ...] = ()
 
     @property
     def config(self) -> DictConfig:
@@ -58,13 +61,16 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config
     """
     folders = search_path(config_dir)
     listed = _listed(overrides, config_name, folders)
-    config, origins = _merged(listed.parts)
+    types = Types()
+    config, origins = _merged(listed.parts, types)
     _override(listed, folders, config, origins)
+    types.note(config, origins)
     config = _filled(config, origins, listed.choices)
     if size(config) > MAX_NODES:
         raise ConfigError(Fault("too large a config", expected=f"at most {MAX_NODES:,} values"))
     values = resolve(config, origins)
-    return Composed(config, values, origins, listed.choices, tuple(overrides), folders)
+    superseded = types.superseded(config)
+    return Composed(config, values, origins, listed.choices, tuple(overrides), folders, superseded)
 
 
 def _listed(overrides: Sequence[str], config_name: str, folders: tuple[Path, ...]) -> DefaultsList:
@@ -82,13 +88,14 @@ def _listed(overrides: Sequence[str], config_name: str, folders: tuple[Path, ...
     return listed
 
 
-def _merged(parts: Sequence[Part]) -> tuple[dict[Any, Any], Origins]:
-    """All parts merged in their order."""
+def _merged(parts: Sequence[Part], types: Types) -> tuple[dict[Any, Any], Origins]:
+    """All parts merged in their order; `types` looks on."""
     config: dict[Any, Any] = {}
     origins = Origins()
     faults: list[Fault] = []
     for part in parts:
         _merge_part(part, config, origins, faults)
+        types.note(config, origins)
     if faults:
         raise ConfigError(*faults)
     return config, origins
@@ -101,6 +108,7 @@ def _merge_part(part: Part, config: dict[Any, Any], origins: Origins, faults: li
     def origin_of(path: ConfigPath) -> Origin | None:
         return known.get(path[depth:]) if len(path) > depth else file if path else None
 
+    write_out(config, part.package, part.content, origins)
     content: Any = part.content
     for key in reversed(part.package):
         content = {key: content}

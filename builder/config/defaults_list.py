@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,7 @@ def compose_list(config_name: str, overrides: Sequence[Override], search_path: S
         ConfigError: a config, group or choice doesn't exist, a file is wrong, or the lists contradict one another.
     """
     repository = Repository(search_path)
+    overrides = [_deselecting(override, repository) for override in overrides]
     faults = _choice_faults(overrides, repository)
     if not repository.config_exists(config_name):
         faults.append(_no_primary(config_name, search_path))
@@ -219,6 +220,12 @@ def _part(default: ResultDefault, repository: Repository) -> Part:
     return Part(name, package, content, document)
 
 
+def _deselecting(override: Override, repository: Repository) -> Override:
+    """`group=null` as Hydra takes it: a group without a choice, which a defaults list writes `group: null`."""
+    null = not override.is_delete() and not override.is_force_add() and override.value() is None
+    return replace(override, _value=[]) if null and repository.group_exists(override.key_or_group) else override
+
+
 def _choice_faults(overrides: Sequence[Override], repository: Repository) -> list[Fault]:
     """Faults of `group=choice` overrides whose choice there isn't."""
     faults = []
@@ -228,7 +235,7 @@ def _choice_faults(overrides: Sequence[Override], repository: Repository) -> lis
             continue
         origin = Origin(override=override.input_line)
         if not isinstance(value, (str, list)) or override.is_force_add():
-            hint = f"~{group} leaves the group out"
+            hint = f"{group}=null leaves the group out"
             expected = f"{group}=CHOICE"
             faults.append(Fault("not a choice of a config group", (group,), origin, value, expected, hint=hint))
             continue
@@ -290,6 +297,10 @@ def _composition_fault(error: Exception, overrides: Sequence[Override], reposito
     unused = re.match(r"(?:In '([^']+)': )?Could not override '([^']+)'", message)
     if unused is not None:
         return _nothing_to_override(unused[1], unused[2], overrides, repository)
+    kept = re.match(r"Could not delete '([^'=]+)(?:=([^']*))?'", message)
+    if kept is not None:
+        problem = "no defaults list has a choice of this group" if kept[2] is None else "this isn't the group's choice"
+        return Fault(f"{problem}, to leave it out", origin=_of_override(kept[1], overrides), found=kept[2] or kept[1])
     twice = re.search(r"Multiple values for ([\w/@.]+?)\.|([\w/@.]+) appears more than once", message)
     if twice is not None:
         group = twice[1] or twice[2]

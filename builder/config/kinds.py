@@ -36,7 +36,7 @@ class Section:
     """A mapping with known keys.
 
     An `open` one also takes the arguments of what its `type` names, which whoever builds that checks. `short` is
-    another form that the whole may take.
+    another form that the whole may take, and `short_for` the key whose value that form is, if it is one's.
     """
 
     doc: str
@@ -44,6 +44,7 @@ class Section:
     open: bool = False
     short: Kind | None = None
     required: bool = False
+    short_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

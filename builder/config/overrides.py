@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from builder.config.origin import Origins
 from builder.config.scalars import MisreadScalar, checked_number
 from builder.config.schema_keys import Unknown, unknown_in
+from builder.config.shorthand import write_out
 from builder.config.tree import MISSING, forget, kind, locate, merge, step
 from builder.config.yaml_file import MAX_DEPTH
 from builder.errors import ConfigError, Fault, Origin, Path, dotted, nearest
@@ -111,6 +112,10 @@ def value_override(override: HydraOverride, groups: Sequence[str], faults: list[
     """An override of Hydra's that isn't of a group as one of a value; a fault if it means a group that there isn't."""
     text = override.input_line or ""
     key = override.key_or_group
+    if re.split(r"[./]", key)[0] == "hydra":
+        hint = "Hydra's own settings have no use here; 'output_dir' says where runs lie"
+        faults.append(Fault("can't be given here", (key,), Origin(override=text), hint=hint))
+        return None
     if override.package is not None or "/" in key:
         name = key.split("/")[0]
         near = nearest(key, groups) or nearest(name, groups)
@@ -125,6 +130,8 @@ def value_override(override: HydraOverride, groups: Sequence[str], faults: list[
 
 def apply(override: ValueOverride, config: dict[Any, Any], origins: Origins, faults: list[Fault]) -> None:
     """Change `config` and `origins` as an override says; what is wrong with it goes to `faults`."""
+    if override.how != "~":
+        write_out(config, override.names, override.value, origins)
     path, node = locate(config, override.names)
     exists = len(path) == len(override.names)
     if override.how == "~":

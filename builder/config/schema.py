@@ -29,8 +29,12 @@ _OPTIONAL_COMPONENT = Section("a component, or null for none", {"type": _TYPE}, 
 _NODE_KEYS: dict[str, Node] = {}
 _DEFINITION_KEYS: dict[str, Node] = {}
 _DEFINITION = Section("a module definition", _DEFINITION_KEYS)
-_NODE = Section("a layer: a type's name, a mapping with a type, or a definition", _NODE_KEYS, open=True, short=TEXT)
+_NODE = Section(
+    "a layer: a type's name, a mapping with a type, or a definition", _NODE_KEYS, open=True, short=TEXT, short_for="type"
+)
 _DEFINITION_KEYS.update(
+    name=Field("the class's name", TEXT),
+    description=Field("a note on what this is", TEXT),
     args=Field("names and defaults of the module's arguments", ANYTHING),
     inputs=Field("what forward takes", ANYTHING),
     blocks=Names("module definitions usable as a type", _DEFINITION),
@@ -46,7 +50,11 @@ _NODE_KEYS.update(
     type=Field("what the layer is", TEXT),
     repeat=Field("how many copies a container holds", ANYTHING),
     layer=_NODE,
+    when=Field("the condition on which the layer is made", ANYTHING),
+    unused=Field("whether forward may leave the layer out", BOOLEAN),
 )
+DEFINING_KEYS = _NODE_KEYS.keys() - {"type", "args", "when", "unused"}
+"""Keys of a mapping that says itself what a layer holds."""
 
 DATA = Section(
     "the data set and how batches are made of it",

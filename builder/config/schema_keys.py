@@ -35,7 +35,7 @@ def unknown_in(config: dict[Any, Any], names: Sequence[str], value: Any) -> Iter
 def _below(node: Node, there: dict[Any, Any], path: Path, value: dict[Any, Any]) -> Iterator[Unknown]:
     opened = {**there, **value}
     for key, item in value.items():
-        child = _child(node, opened, str(key), key in there)
+        child = child_of(node, opened, str(key), key in there)
         if child is None:
             yield _unknown(node, there, (*path, key))
         elif isinstance(item, dict) and isinstance(there.get(key), dict):
@@ -47,14 +47,14 @@ def _walk(config: dict[Any, Any], names: Sequence[str]) -> tuple[Unknown | None,
     there: Any = config
     for index, name in enumerate(names):
         key = step(there, name)
-        child = _child(node, there, name, key is not None)
+        child = child_of(node, there, name, key is not None)
         if child is None:
             return _unknown(node, there, tuple(names[: index + 1])), node, there
         node, there = child, None if key is None else there[key]
     return None, node, there
 
 
-def _child(node: Node, there: Any, name: str, exists: bool) -> Node | None:
+def child_of(node: Node, there: Any, name: str, exists: bool) -> Node | None:
     """The schema of a key of `there`, or None if it neither exists nor is known."""
     if isinstance(node, Section):
         if name in node.fields:

@@ -152,7 +152,9 @@ def _of_many(compute: Callable[[Any], Any]) -> Callable[..., Any]:
     """`min` and `max`: of several numbers, or of those in a list."""
 
     def call(first: Any, *others: Any) -> Any:
-        return compute(_numbers((first, *others) if others or not isinstance(first, list | tuple) else first))
+        if not others and not isinstance(first, list | tuple):
+            raise TypeError(f"{kind_of(first)} is not a list")
+        return compute(_numbers((first, *others) if others else first))
 
     return call
 

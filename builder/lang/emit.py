@@ -16,14 +16,14 @@ from builder.errors import Origin, Path, dotted
 from builder.lang.names import BUILTINS
 from builder.lang.syntax import PARSE_ERRORS, Source, parse_error
 
-RUNTIME_BUILTINS: dict[str, Any] = {
-    "iter": builtins.iter,
-    "__import__": builtins.__import__,
-}
-"""`__builtins__` of emitted functions. Neither can be written in a config: the checker admits no such names.
+_LEFT_OUT = frozenset("breakpoint compile copyright credits eval exec exit help input license open print quit".split())
 
-They are there for PyTorch: `torch.compile` guards on `iter` by way of this dict, and PyTorch's C code imports parts of
-itself by way of it when called straight from the function (`x[[0, 1]]` fails without).
+RUNTIME_BUILTINS = {name: value for name, value in vars(builtins).items() if name not in _LEFT_OUT}
+"""`__builtins__` of emitted functions. A config can name none of them: those of the language are globals of their own.
+
+They are there for PyTorch. `torch.compile` guards on each builtin used by the code that it traces, its own layers' too,
+by way of the outermost function's `__builtins__`; PyTorch's C code imports parts of itself by way of those of the
+function that called it (`x[[0, 1]]` fails without).
 """
 
 VALUES = "_values"

@@ -20,6 +20,8 @@ def attribute(source: Source, used: Used, node: ast.Attribute, value: Layers) ->
     name = node.attr
     if name in ("items", "keys", "values") and value.kinds <= DICTS | {"part"}:
         return Method(value, name)
+    if name == "type" and isinstance(node.value, ast.Attribute) and node.value.attr == "device":
+        return None
     if name.startswith("_") or name in MODULE_API or name in DENIED_ATTRIBUTES:
         whose = "nn.Module's own" if name in MODULE_API else "not part of the language"
         source.add(

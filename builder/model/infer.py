@@ -6,8 +6,9 @@ Nothing is allocated and nothing is initialised, so that this costs a few micros
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -40,6 +41,20 @@ class Exploration:
     nodes: Mapping[str, Node]
 
 
+class Meter(Protocol):
+    """Measures a run besides its shapes: a context around it that is told of each module entered and left."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def enter(self, path: str) -> None:
+        """The module at that path is called."""
+
+    def leave(self, path: str) -> None:
+        """It returned."""
+
+
 RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 """What LSTM, GRU and RNN call."""
 
@@ -54,9 +69,14 @@ class SkipInit(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        if func in RECURRENT and not kwargs and args[0].is_meta and args[0].ndim == 3:
+        if is_unrolled(func, args, kwargs):
             return _unrolled(*args)
         return func(*args, **kwargs)
+
+
+def is_unrolled(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether `SkipInit` leaves out the steps of this call: a recurrent layer's, with a batch of sequences."""
+    return func in RECURRENT and not kwargs and args[0].is_meta and args[0].ndim == 3
 
 
 def _unrolled(x: torch.Tensor, state: Any, weights: Any, *options: Any) -> tuple[torch.Tensor, ...]:
@@ -100,6 +120,18 @@ def explore(
     if found is None:
         raise ConfigError(failures[0])
     return found
+
+
+def rerun(found: Exploration, inputs: Mapping[str, Any], meter: Meter | None = None) -> tuple[Call, ...]:
+    """Run an explored model once more, with other inputs on the meta device; with gradients if it is measured.
+
+    Raises:
+        ConfigError: it doesn't run with these.
+    """
+    try:
+        return _run(found.model, inputs, found.nodes, meter)[0]
+    except _Misfit as error:
+        raise ConfigError(error.fault) from None
 
 
 def _attempt(
@@ -231,12 +263,14 @@ class _Misfit(Exception):
         self.fault = fault
 
 
-def _run(model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node]) -> tuple[tuple[Call, ...], Any]:
+def _run(
+    model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node], meter: Meter | None = None
+) -> tuple[tuple[Call, ...], Any]:
     """Run the model, recording the first call of each module."""
     record = Record()
-    handles = list(_watch(model, record))
+    handles = list(_watch(model, record, meter))
     try:
-        with torch.no_grad(), torch.device("meta"), SkipInit():
+        with torch.set_grad_enabled(meter is not None), torch.device("meta"), SkipInit(), meter or nullcontext():
             outputs = model(*inputs.values())  # optional inputs come last
     except Refused:
         raise
@@ -248,14 +282,18 @@ def _run(model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node])
     return tuple(record.calls.values()), outputs
 
 
-def _watch(model: nn.Module, record: Record) -> Iterator[Any]:
+def _watch(model: nn.Module, record: Record, meter: Meter | None) -> Iterator[Any]:
     """Note what goes into each module and what comes out; all tensors are kept, so that no two share an identity."""
     for path, module in model.named_modules():
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Any, path: str = path) -> None:
             record.running.append((path, tensors((args, kwargs))))
+            if meter is not None:
+                meter.enter(path)
 
         def leave(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any, path: str = path) -> None:
+            if meter is not None:
+                meter.leave(path)
             _, given = record.running.pop()
             record.calls.setdefault(path, Call(path, shapes(given), shapes(output)))
             record.givers.extend((tensor, path) for tensor in tensors(output))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from builder.errors import Path
 from builder.model.infer import Exploration
 from builder.model.make import Names
 from builder.model.scope import evaluate
-from builder.model.source_class import ClassPrinter, File
+from builder.model.source_class import NAMED, NAMED_TEXT, ClassPrinter
+from builder.model.source_file import File
 from builder.model.source_names import Imports, bound_names
-from builder.model.source_sizes import Visit, classes, find, instance_names, visits
+from builder.model.source_sizes import find
+from builder.model.source_visits import Visit, classes, instance_names, visits
 from builder.model.spec import Definition
 
 
 def source(definition: Definition, given: Names, data: Names, found: Exploration) -> str:
     """The model as a Python file: same `state_dict` keys in the same order, same initial weights, same outputs.
 
-    The model is the file's last class. Its arguments have the values in use as defaults; facts of the data set and sizes
-    that were left out are numbers, or expressions over the arguments where those hold for other arguments too.
+    The model is the file's last class. The defaults of its arguments are the values in use. Facts of the data set are
+    numbers; sizes that were left out are expressions over the arguments where those hold for other values of the
+    arguments too, else numbers.
 
     Args:
         definition: the model.
@@ -33,34 +37,30 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
     first: dict[Path, Visit] = {}
     for visit in visits(definition, given, data):
         first.setdefault(visit.node.place.path, visit)
-    made = {visit.node.definition.place.path for visit in first.values() if visit.node.definition is not None}
-    parts = [part for part in classes(definition) if part is definition or part.place.path in made]
+    instances = {visit.node.definition.place.path: visit for visit in reversed(first.values()) if visit.node.definition}
+    parts = [part for part in classes(definition) if part is definition or part.place.path in instances]
     file = File(Imports(bound_names(parts)), data, found, find(definition, given, data, found), first)
+    file.imports.taken.add(NAMED)
     for part in parts:
         file.names[part.place.path] = file.imports.unique(_class_name(part.name))
-    texts = []
-    for part in parts:
-        printer = _printer(file, part, definition, given, data)
-        texts.append("\n".join(printer.lines(file.names[part.place.path])))
-    body = "\n\n\n".join(texts)
+    texts = ["\n".join(text) for text in _classes(file, parts, instances, given)]
+    body = "\n\n\n".join([NAMED_TEXT] * file.names_layers + texts)
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     return "\n".join([_docstring(definition), "", *file.imports.lines(used), "", "", body, ""])
 
 
-def _printer(file: File, part: Definition, root: Definition, given: Names, data: Names) -> ClassPrinter:
-    if part is root:
-        return ClassPrinter(file, part, instance_names(part, given, {"data": data}), "", given)
-    for visit in file.first.values():
-        own = visit.node.definition
-        if own is not None and own.place.path == part.place.path:
-            inputs = {} if visit.node.kind == "definition" else _arguments(visit)
-            outer = visit.names if visit.node.kind == "definition" else {}
-            return ClassPrinter(file, part, instance_names(part, inputs, outer), visit.path)
-    raise AssertionError(f"no instance of {part.name}")
-
-
-def _arguments(visit: Visit) -> Names:
-    return {key: evaluate(value, visit.names) for key, value in visit.node.arguments.items()}
+def _classes(file: File, parts: list[Definition], instances: dict[Path, Visit], given: Names) -> Iterator[list[str]]:
+    """The lines of each class; the last is the model itself."""
+    for part in parts:
+        place, visit = part.place.path, instances.get(part.place.path)
+        if visit is None:
+            printer = ClassPrinter(file, part, instance_names(part, given, {"data": file.data}), "", given)
+        elif visit.node.kind == "definition":
+            printer = ClassPrinter(file, part, instance_names(part, {}, visit.names), visit.path)
+        else:
+            arguments = evaluate(dict(visit.node.arguments), visit.names)
+            printer = ClassPrinter(file, part, instance_names(part, arguments, {}), visit.path)
+        yield printer.lines(file.names[place])
 
 
 def _class_name(name: str) -> str:

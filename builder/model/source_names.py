@@ -125,7 +125,7 @@ def _formulas(value: Any) -> Iterator[Formula]:
         for layer in value.layers:
             yield from _formulas(layer)
     elif isinstance(value, Node):
-        for item in (*value.arguments.values(), value.repeat, value.element, *value.children):
+        for item in (*value.arguments.values(), value.repeat, value.element, *value.children, value.when):
             yield from _formulas(item)
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
@@ -163,7 +163,7 @@ def sequence(items: list[str], as_list: bool) -> str:
 
 
 class Formulas(ast.NodeTransformer):
-    """A formula as Python: facts of the data as their values, names by `renamed`, functions from `math`, lists as tuples.
+    """A formula as Python: facts of the data as values, names by `renamed`, functions from `math`, lists as tuples.
 
     All lists of a config become tuples, so that what formulas do with them comes out the same.
     """

@@ -8,7 +8,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from typing import Any
+
+import torch
 
 from builder.errors import BuilderError, Path
 from builder.lang.formula import Formula
@@ -17,6 +21,7 @@ from builder.model.infer import Exploration, explore
 from builder.model.make import Names, Sizes
 from builder.model.scope import evaluate
 from builder.model.sizes import inferable
+from builder.model.source_visits import Visit, classes, inlined, instance_names, nodes_of, repeat_counts, visits
 from builder.model.spec import Definition, Node
 
 MAX_PROBED = 4000
@@ -33,109 +38,12 @@ Slot = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One making of a node: what formulas see, the instance of a class that it stands in, and the counts of the
-    repeats between the two."""
-
-    node: Node
-    owner: str
-    path: str
-    names: Names
-    loops: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """A value of a slot, in one of the explored models; `model` 0 is the one that is printed."""
 
     value: Any
     visit: Visit
     model: int
-
-
-def inlined(node: Node) -> bool:
-    """Whether a node's own definition is a plain stack of layers, for which nobody would write a class."""
-    own = node.definition
-    if node.kind != "definition" or own is None:
-        return False
-    return own.forward is None and not (own.args or own.parameters or own.buffers or own.tie)
-
-
-def inner_layers(node: Node) -> tuple[Node, ...]:
-    """The layers that a container or a plain stack holds, one for all copies."""
-    if inlined(node):
-        assert node.definition is not None
-        return node.definition.layers
-    return (node.element,) if node.element is not None else node.children
-
-
-def instance_names(definition: Definition, given: Names, outer: Names) -> dict[str, Any]:
-    """What formulas see inside an instance of a definition."""
-    names = dict(outer)
-    for name, argument in definition.args.items():
-        names[name] = given[name] if name in given else evaluate(argument.default, names)
-    return names
-
-
-def visits(definition: Definition, given: Names, data: Names) -> Iterator[Visit]:
-    """All makings of all nodes of a model, in order."""
-    names = instance_names(definition, given, {"data": data})
-    for node in definition.layers:
-        yield from _visits(node, names, "", node.name, ())
-
-
-def _visits(node: Node, names: Names, owner: str, path: str, loops: tuple[int, ...]) -> Iterator[Visit]:
-    yield Visit(node, owner, path, names, loops)
-    for key, value in node.arguments.items():
-        if isinstance(value, Node):
-            yield from _visits(value, names, owner, f"{path}.{key}", loops)
-    if node.element is not None:
-        for index in range(evaluate(node.repeat, names)):
-            yield from _visits(node.element, {**names, "i": index}, owner, f"{path}.{index}", (*loops, index))
-    elif node.definition is not None and not inlined(node):
-        given = {} if node.kind == "definition" else {k: evaluate(v, names) for k, v in node.arguments.items()}
-        inner = instance_names(node.definition, given, names if node.kind == "definition" else {})
-        for child in node.definition.layers:
-            yield from _visits(child, inner, path, f"{path}.{child.name}", ())
-    else:
-        for child in inner_layers(node):
-            yield from _visits(child, names, owner, f"{path}.{child.name}", loops)
-
-
-def classes(definition: Definition) -> list[Definition]:
-    """The definitions that become classes, each after those it uses; the model itself is last."""
-    found: dict[Path, Definition] = {}
-
-    def visit(node: Node) -> None:
-        for value in (*node.arguments.values(), *inner_layers(node)):
-            if isinstance(value, Node):
-                visit(value)
-        if node.definition is not None and not inlined(node):
-            add(node.definition)
-
-    def add(part: Definition) -> None:
-        if part.place.path not in found:
-            for node in part.layers:
-                visit(node)
-            found[part.place.path] = part
-
-    add(definition)
-    return list(found.values())
-
-
-def nodes_of(definition: Definition) -> Iterator[tuple[Node, int]]:
-    """The nodes that a class makes itself, each with the number of repeats around it."""
-
-    def visit(node: Node, depth: int) -> Iterator[tuple[Node, int]]:
-        yield node, depth
-        for value in node.arguments.values():
-            if isinstance(value, Node):
-                yield from visit(value, depth)
-        for child in inner_layers(node):
-            yield from visit(child, depth + (node.element is not None))
-
-    for node in definition.layers:
-        yield from visit(node, 0)
 
 
 @dataclass(slots=True)
@@ -173,23 +81,38 @@ def find(definition: Definition, given: Names, data: Names, found: Exploration) 
 
 
 def _probes(definition: Definition, given: Names, data: Names, found: Exploration) -> Iterator[tuple[Names, Sizes]]:
-    """The model with one argument doubled at a time, where that can run."""
+    """The model with one number among its arguments doubled at a time, where that can run; with few copies if it can."""
     if len(found.nodes) > MAX_PROBED:
         return
     names = instance_names(definition, given, {"data": data})
-    examples = {
-        item.name: (tuple(example.shape), str(example.dtype).removeprefix("torch."))
-        for item in definition.inputs
-        if hasattr(example := found.inputs.get(item.name), "shape")
-        and not any(isinstance(dim, Formula) for dim in item.shape or ())
-    }
+    counts = repeat_counts(definition)
+    few = {name: _at_most_two(names[name]) for name in definition.args if name in counts}
     for name in definition.args:
-        for doubled in _doubled(names[name]):
-            values = {**given, name: doubled}
-            try:
-                yield values, explore(definition, values, data, examples).sizes
-            except BuilderError:
-                continue
+        for doubled in () if name in counts else _doubled(names[name]):
+            for others in (few, {}) if few else ({},):
+                values = {**given, **others, name: doubled}
+                try:
+                    yield values, explore(definition, values, data, _examples(definition, values, data, found)).sizes
+                except BuilderError:
+                    continue
+                break
+
+
+def _examples(
+    definition: Definition, given: Names, data: Names, found: Exploration
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shapes and dtypes of the inputs as they were found, but for the sizes that are formulas over the arguments."""
+    names = instance_names(definition, given, {"data": data})
+    examples = {}
+    for item in definition.inputs:
+        example = found.inputs.get(item.name)
+        if isinstance(example, torch.Tensor):
+            dims = item.shape or example.shape
+            sizes = [
+                evaluate(d, names) if isinstance(d, Formula) else n for d, n in zip(dims, example.shape, strict=True)
+            ]
+            examples[item.name] = tuple(sizes), str(example.dtype).removeprefix("torch.")
+    return examples
 
 
 def _doubled(value: Any) -> Iterator[Any]:
@@ -199,6 +122,12 @@ def _doubled(value: Any) -> Iterator[Any]:
     elif isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(type(item) is int for item in value):
         for index, item in enumerate(value):
             yield [*value[:index], 2 * item, *value[index + 1 :]]
+
+
+def _at_most_two(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_at_most_two(item) for item in value]
+    return min(value, 2) if type(value) is int else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +140,18 @@ class Candidate:
 
 
 @dataclass(slots=True)
+class _Place:
+    """What is known of a slot: its node with a name for it, the repeats around it, and the values seen there."""
+
+    node: Node
+    name: str
+    depth: int
+    argument: str
+    seen: list[Seen]
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Class:
     """Finds the expressions of one class, whose callees are done."""
 
@@ -220,110 +161,101 @@ class _Class:
 
     def solve(self, made: Mapping[Path, list[tuple[int, Visit]]], sizes: Sequence[Sizes]) -> None:
         """Enter the expressions of all slots of this class, and the parameters it needs."""
-        slots: dict[Slot, tuple[Node, int, list[Seen]]] = {}
-        for node, depth in nodes_of(self.definition):
+        for node, depth, name in nodes_of(self.definition):
             for argument, seen in self._seen(node, made.get(node.place.path, []), sizes).items():
-                slots[node.place.path, argument] = node, depth, seen
-        for slot, (node, depth, seen) in slots.items():
-            candidates = list(self._candidates(seen[0].visit.names))
-            tree = self._expression(candidates, seen, depth)
-            if tree is None:
-                tree = self._by_parameter(candidates, node, slot[1], seen, depth, slots)
-            self.result.slots[slot] = tree
+                place = _Place(node, name, depth, argument, seen)
+                place.candidates = list(self._candidates(seen[0].visit.names))
+                tree = _expression(place)
+                if tree is None:
+                    assert not self.root, "in the model itself sizes depend on nothing but the counts of repeats"
+                    tree = self._by_parameter(place)
+                self.result.slots[node.place.path, argument] = tree
 
     def _seen(self, node: Node, visits: list[tuple[int, Visit]], sizes: Sequence[Sizes]) -> dict[str, list[Seen]]:
         """The values of what is filled in at a node, by argument."""
-        seen: dict[str, list[Seen]] = {}
+        values: dict[str, list[Seen]] = {}
         if node.kind == "layer":
             assert node.target is not None
             for argument in sorted(inferable(node.target) - set(node.arguments)):
-                values = [
-                    Seen(sizes[model][v.path][argument], v, model) for model, v in visits if v.path in sizes[model]
-                ]
-                if values and values[0].model == 0:
-                    seen[argument] = values
+                filled = [(model, visit) for model, visit in visits if visit.path in sizes[model]]
+                values[argument] = [Seen(sizes[model][v.path][argument], v, model) for model, v in filled]
         elif node.definition is not None and not inlined(node):
-            for name, values in self.result.parameters.get(node.definition.place.path, {}).items():
-                seen[name] = [Seen(values[m, v.path], v, m) for m, v in visits if (m, v.path) in values]
-        return seen
+            for name, known in self.result.parameters.get(node.definition.place.path, {}).items():
+                filled = [(model, visit) for model, visit in visits if (model, visit.path) in known]
+                values[name] = [Seen(known[model, v.path], v, model) for model, v in filled]
+        return {name: seen for name, seen in values.items() if seen and seen[0].model == 0}
 
     def _candidates(self, names: Names) -> Iterator[Candidate]:
         """Expressions in the order in which they are tried."""
         for name, value in names.items():
             if type(value) is int and name != "i":
-                yield Candidate(ast.Name(name, ast.Load()), lambda names, name=name: names[name])
+                yield Candidate(ast.Name(name, ast.Load()), itemgetter(name))
             elif isinstance(value, list | tuple) and value:
-                for index in (0, -1):
-                    tree = ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(index), ast.Load())
-                    yield Candidate(tree, lambda names, name=name, index=index: names[name][index])
-        seen = set()
-        for node, _ in nodes_of(self.definition):
+                yield from (_item(name, index) for index in (0, -1))
+        texts = set()
+        for node, _, _ in nodes_of(self.definition):
             for value in node.arguments.values():
-                if isinstance(value, Formula) and not isinstance(value.tree, ast.Name) and "data" not in value.names:
-                    text = ast.unparse(value.tree)
-                    if text not in seen and value.names <= set(names):
-                        seen.add(text)
-                        yield Candidate(value.tree, value.evaluate, "i" in value.names)
+                if isinstance(value, Formula) and value.text not in texts and value.names <= set(names) - {"data"}:
+                    texts.add(value.text)
+                    yield Candidate(value.tree, value.evaluate, "i" in value.names)
 
-    def _expression(self, candidates: list[Candidate], seen: list[Seen], depth: int) -> ast.expr | None:
-        """An expression in the class's own names, or a number, that gives all values; None if there is none."""
-        base = [item for item in seen if item.model == 0]
-        tree = _symbolic(candidates, seen, depth)
-        if tree is not None:
-            return tree
-        if _all_equal(item.value for item in base):
-            return _literal(base[0].value)
-        if depth == 0:
-            return None
-        first, rest = _split(seen)
-        if rest:
-            start = _symbolic(candidates, first, depth) or _constant(first)
-            then = _symbolic([*_before(candidates), *candidates], rest, depth) or _constant(rest)
-            if start is not None and then is not None:
-                return _first_or(start, then, depth)
-        return _by_count(base, depth)
-
-    def _by_parameter(
-        self,
-        candidates: list[Candidate],
-        node: Node,
-        argument: str,
-        seen: list[Seen],
-        depth: int,
-        slots: Mapping[Slot, Any],
-    ) -> ast.expr:
+    def _by_parameter(self, place: _Place) -> ast.expr:
         """A parameter of the class that brings the value, or that of the first copy where the others can be said."""
-        assert not self.root, "there is one model, so that its sizes depend on the counts of repeats alone"
-        first, rest = _split(seen) if depth else ([], [])
-        if rest:
-            then = _symbolic([*_before(candidates), *candidates], rest, depth) or _constant(rest)
-            if then is not None and (values := _by_instance(first)) is not None:
-                return _first_or(self._parameter(node, argument, values, slots), then, depth)
-        values = _by_instance(seen)
+        first, rest = _split(place.seen) if place.depth else ([], [])
+        if rest and (then := _said(place, rest, [*_before(place.candidates), *place.candidates])) is not None:
+            start = _by_instance(first)
+            if start is not None:
+                return _first_or(self._parameter(place, start), then, place.depth)
+        values = _by_instance(place.seen)
         if values is not None:
-            return self._parameter(node, argument, values, slots)
-        tuples = {key: _nested([item for item in seen if (item.model, item.visit.owner) == key])
-                  for key in dict.fromkeys((item.model, item.visit.owner) for item in seen)}  # fmt: skip
-        tree = self._parameter(node, argument, tuples, slots)
-        for level in range(depth):
+            return self._parameter(place, values)
+        copies: dict[tuple[int, str], dict[tuple[int, ...], Any]] = {}
+        for item in place.seen:
+            copies.setdefault((item.model, item.visit.owner), {})[item.visit.loops] = item.value
+        tree = self._parameter(place, {instance: _nested(table) for instance, table in copies.items()})
+        for level in range(place.depth):
             tree = ast.Subscript(tree, counter(level), ast.Load())
         return tree
 
-    def _parameter(
-        self, node: Node, argument: str, values: dict[tuple[int, str], Any], slots: Mapping[Slot, Any]
-    ) -> ast.expr:
+    def _parameter(self, place: _Place, values: dict[tuple[int, str], Any]) -> ast.expr:
         """A parameter with these values in the instances; one that has them all is used again."""
         known = self.result.parameters.setdefault(self.definition.place.path, {})
         for name, others in known.items():
-            if others == values:
+            if all(others.get(instance, value) == value for instance, value in values.items()):
+                others.update(values)
                 return ast.Name(name, ast.Load())
-        names = [argument, f"{_identifier(node)}_{argument}"]
-        names += [f"{names[1]}{number}" for number in range(2, 1000)]
-        taken = {*known, *self.definition.args, *LOOPS, *(layer.name for layer in self.definition.layers)}
-        taken |= set(next(iter(slots.values()))[2][0].visit.names)
+        longer = f"{place.name}_{place.argument}"
+        taken = {*known, *self.definition.args, *LOOPS, *place.seen[0].visit.names}
+        names = (place.argument, longer, *(f"{longer}{number}" for number in range(2, 1000)))
         name = next(name for name in names if name not in taken)
         known[name] = values
         return ast.Name(name, ast.Load())
+
+
+def _item(name: str, index: int) -> Candidate:
+    tree = ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(index), ast.Load())
+    return Candidate(tree, lambda names: names[name][index])
+
+
+def _expression(place: _Place) -> ast.expr | None:
+    """An expression in the class's own names, or a number, that gives all values; None if there is none."""
+    tree = _said(place, place.seen, place.candidates)
+    if tree is not None or place.depth == 0:
+        return tree
+    first, rest = _split(place.seen)
+    if first and rest:
+        start = _said(place, first, place.candidates)
+        then = _said(place, rest, [*_before(place.candidates), *place.candidates])
+        if start is not None and then is not None:
+            return _first_or(start, then, place.depth)
+    return _by_count([item for item in place.seen if item.model == 0], place.depth)
+
+
+def _said(place: _Place, seen: list[Seen], candidates: Sequence[Candidate]) -> ast.expr | None:
+    """One expression or number for all these values; None if there is none."""
+    tree = _symbolic(candidates, seen, place.depth)
+    base = [item.value for item in seen if item.model == 0]
+    return tree if tree is not None or not base or not _all_equal(base) else _literal(base[0])
 
 
 def counter(level: int) -> ast.expr:
@@ -336,7 +268,7 @@ COUNTER = "_count_"
 
 def _symbolic(candidates: Sequence[Candidate], seen: list[Seen], depth: int) -> ast.expr | None:
     """The first candidate, or else whole multiple of one, that gives all values and is not merely constant."""
-    if not all(type(item.value) is int for item in seen):
+    if not seen or not all(type(item.value) is int for item in seen):
         return None
     multiples = []
     for candidate in candidates:
@@ -365,12 +297,11 @@ def _before(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     for candidate in candidates:
         if candidate.counts:
             tree = _Replace({"i": ast.parse("i - 1", mode="eval").body}).visit(copied(candidate.tree))
-            yield Candidate(tree, lambda names, value=candidate.value: value({**names, "i": names["i"] - 1}), True)
+            yield Candidate(tree, partial(_one_less, candidate), True)
 
 
-def _constant(seen: list[Seen]) -> ast.expr | None:
-    base = [item.value for item in seen if item.model == 0]
-    return _literal(base[0]) if base and _all_equal(base) else None
+def _one_less(candidate: Candidate, names: Names) -> Any:
+    return candidate.value({**names, "i": names["i"] - 1})
 
 
 def _split(seen: list[Seen]) -> tuple[list[Seen], list[Seen]]:
@@ -391,22 +322,21 @@ def _by_count(base: list[Seen], depth: int) -> ast.expr | None:
         for item in base:
             table.setdefault(tuple(item.visit.loops[level] for level in levels), item.value)
         if all(table[tuple(item.visit.loops[level] for level in levels)] == item.value for item in base):
-            tree: ast.expr = _literal(_nested_table(table))
+            tree: ast.expr = _literal(_nested(table))
             for level in levels:
                 tree = ast.Subscript(tree, counter(level), ast.Load())
             return tree
     return None
 
 
-def _nested_table(table: Mapping[tuple[int, ...], Any]) -> Any:
+def _nested(table: Mapping[tuple[int, ...], Any]) -> Any:
+    """Values by counts → tuples in tuples; None where a count is missing."""
     if () in table:
         return table[()]
-    heads = sorted({key[0] for key in table})
-    return tuple(_nested_table({key[1:]: value for key, value in table.items() if key[0] == head}) for head in heads)
-
-
-def _nested(seen: list[Seen]) -> Any:
-    return _nested_table({item.visit.loops: item.value for item in seen})
+    rows: dict[int, dict[tuple[int, ...], Any]] = {}
+    for counts, value in table.items():
+        rows.setdefault(counts[0], {})[counts[1:]] = value
+    return tuple(_nested(rows[count]) if count in rows else None for count in range(max(rows) + 1))
 
 
 def _by_instance(seen: list[Seen]) -> dict[tuple[int, str], Any] | None:
@@ -416,12 +346,6 @@ def _by_instance(seen: list[Seen]) -> dict[tuple[int, str], Any] | None:
         if values.setdefault((item.model, item.visit.owner), item.value) != item.value:
             return None
     return values
-
-
-def _identifier(node: Node) -> str:
-    """A node's name as part of a parameter's."""
-    name = node.name if node.name.isidentifier() else f"layer{node.name}"
-    return name if name.isidentifier() else "layer"
 
 
 def _all_equal(values: Iterable[Any]) -> bool:

@@ -1,5 +1,6 @@
 """A config is data: texts that try to reach Python, a file, a process, pickle, autograd or storage are refused when read."""
 
+import builtins
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from lang_helpers import CALLABLES, CONSTANTS, FUNCTIONS, build, scope
 from builder.errors import ConfigError
 from builder.lang.formula import LangError, parse_formula
 from builder.lang.forward import LayerName, Scope, parse_expression, parse_forward
+from builder.lang.names import BUILTINS
 
 OPEN = "open('{sentinel}', 'w')"
 
@@ -224,6 +226,8 @@ def test_tuples_in_tuples_do_not_explode_the_checker():
 
 def test_functions_bound_hold_no_builtin_that_a_config_can_name():
     function = parse_forward("return relu(x)", scope()).bind(FUNCTIONS)
-    for name in function.__globals__["__builtins__"]:
+    for name in {*function.__globals__["__builtins__"], *vars(builtins)} - {*BUILTINS, "None", "True", "False"}:
         refused(parse_forward, f"return {name}", scope())
         refused(parse_forward, f"return {name}(x)", scope())
+        refused(parse_expression, f"x + {name}(x)", ["x"], CALLABLES)
+        refused(parse_formula, f"{name}(x)")

@@ -191,7 +191,8 @@ def test_the_function_is_the_very_code_of_the_same_method_by_hand():
 def test_the_functions_globals_hold_what_it_uses_and_no_builtins_that_reach_out():
     function = type(build("return relu(x) * len(x)")).forward
     assert set(function.__globals__) == {"__builtins__", "relu", "len"}
-    assert set(function.__globals__["__builtins__"]) == {"iter", "__import__"}
+    reaching_out = {"open", "eval", "exec", "compile", "input", "breakpoint", "print", "help", "exit", "quit"}
+    assert reaching_out.isdisjoint(function.__globals__["__builtins__"])
 
 
 def test_buffers_read_and_written_are_told():

@@ -179,6 +179,7 @@ def test_a_forbidden_construct_is_named(text, found):
         ("return mean(x)", "'mean' is a buffer and can't be called"),
         ("return width(x)", "'width' is an arg and can't be called"),
         ("for a, b in zip(trunk): pass\nreturn x", "1 values can't be unpacked into 2 names"),
+        ("return x if conv.weight.device.type == 'cpu' else y", None),
         ("for a in enumerate(trunk):\n  x = a(x)\nreturn x", None),
         ("for i, block in enumerate(trunk): x = block.conv9(x)\nreturn x", "'trunk[0]' has no submodule, parameter or buffer 'conv9'"),
         ("block = trunk[0] if width else trunk[1]\nreturn block.a", "'trunk[0]' has no submodule, parameter or buffer 'a'"),

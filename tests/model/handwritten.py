@@ -82,6 +82,7 @@ class GptBlock(nn.Module):
 class Gpt(nn.Module):
     def __init__(self, vocab=50, context=32, width=128, depth=4, heads=4):
         super().__init__()
+        self.width = width
         self.tok = nn.Embedding(vocab, width)
         self.pos = nn.Embedding(context, width)
         self.drop = nn.Dropout(0.0)
@@ -94,4 +95,4 @@ class Gpt(nn.Module):
         x = self.drop(self.tok(ids) + self.pos(torch.arange(ids.size(1), device=ids.device)))
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        return self.head(self.norm(x)) * self.width**-0.5

@@ -470,7 +470,9 @@ def test_the_printed_file_is_formatted_and_clean(folder, name):
     path, _, _ = folder
     file = str(path / f"{name}.py")
     options = ["--isolated", "--line-length", "100"]
-    done = subprocess.run([ruff, "format", "--diff", *options, file], capture_output=True, text=True)
+    done = subprocess.run([ruff, "format", "--diff", *options, file], capture_output=True, text=True, cwd=path)
     assert done.returncode == 0, done.stdout
-    done = subprocess.run([ruff, "check", "--select", "E,F,I,W,B", *options, file], capture_output=True, text=True)
+    done = subprocess.run(
+        [ruff, "check", "--select", "E,F,I,W,B", *options, file], capture_output=True, text=True, cwd=path
+    )
     assert done.returncode == 0, done.stdout

@@ -24,7 +24,7 @@ def test_every_shipped_model_has_a_case():
     assert sorted(CASES) == sorted(path.stem for path in (shipped_configs() / "model").glob("*.yaml"))
 
 
-@pytest.fixture(params=BY_HAND)
+@pytest.fixture(params=BY_HAND, scope="module")
 def pair(request):
     case = CASES[request.param]
     torch.manual_seed(7)
@@ -45,6 +45,7 @@ def test_keys_and_initial_bits_are_those_of_the_hand_written_class(pair):
 def test_outputs_and_gradients_are_bit_equal(pair, training):
     results = []
     for model in pair[:2]:
+        model.zero_grad()
         torch.manual_seed(3)
         output = model.train(training)(*pair[2])
         sum(part.square().mean() for part in flat(output)).backward()

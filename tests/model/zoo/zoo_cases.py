@@ -33,7 +33,8 @@ class Case:
 
     def build(self, name, **args):
         """The model from its YAML."""
-        inputs = dict(zip(self.names, self.make(), strict=True))
+        with torch.random.fork_rng():
+            inputs = dict(zip(self.names, self.make(), strict=True))
         return build(shipped_configs() / f"model/{name}.yaml", data=FACTS, inputs=inputs, **(self.args | args))
 
 

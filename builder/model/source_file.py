@@ -1,0 +1,72 @@
+"""What the classes of one printed file share: imports, names of classes, sizes, and values of the config as text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from builder.errors import Path
+from builder.lang.formula import Formula
+from builder.model.infer import Exploration
+from builder.model.make import Names, _list_parameters
+from builder.model.scope import evaluate
+from builder.model.source_names import Formulas, Imports, literal, sequence
+from builder.model.source_sizes import COUNTER, Found
+from builder.model.source_visits import Visit
+from builder.model.spec import Node, Value
+
+
+@dataclass(slots=True)
+class File:
+    """The file's state. `names` and `captured` are filled in class by class, callees first.
+
+    `first` is the first making of each node. `captured` are the names that the class of a node's own definition takes
+    of those around it. `names_layers`: a container has names that its constructor can't give.
+    """
+
+    imports: Imports
+    data: Names
+    found: Exploration
+    sizes: Found
+    first: Mapping[Path, Visit]
+    names: dict[Path, str] = field(default_factory=dict)
+    captured: dict[Path, list[str]] = field(default_factory=dict)
+    names_layers: bool = False
+
+    @property
+    def nn(self) -> str:
+        """The name of `torch.nn`."""
+        return self.imports.module("nn")
+
+    @property
+    def torch(self) -> str:
+        """The name of `torch`."""
+        return self.imports.module("torch")
+
+    def slot(self, node: Node, argument: str) -> str:
+        """What is filled in for an argument that was left out."""
+        return ast.unparse(self.sizes.slots[node.place.path, argument])
+
+    def value(self, value: Value, depth: int = 0, *, lists: bool = False) -> str:
+        """A value of the config, inside `depth` repeats; its lists as tuples, unless `lists`."""
+        if isinstance(value, Formula):
+            renamed = {"i": f"{COUNTER}{depth - 1}"} if depth else {}
+            return Formulas(self.data, renamed, self.imports).text(value)
+        if isinstance(value, list):
+            return sequence([self.value(item, depth, lists=lists) for item in value], lists)
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key!r}: {self.value(item, depth)}" for key, item in value.items()) + "}"
+        return literal(value, lists=lists)
+
+    def argument(self, node: Node, key: str, depth: int) -> str:
+        """An argument of a layer that is no layer itself: tuples for lists, a dtype for its name."""
+        assert node.target is not None
+        value, lists = node.arguments[key], key in _list_parameters(node.target)
+        now = evaluate(value, self.first[node.place.path].names)
+        text = self.value(value, depth, lists=lists)
+        if key == "dtype" and isinstance(now, str) and isinstance(getattr(torch, now, None), torch.dtype):
+            return f"getattr({self.torch}, {text})" if isinstance(value, Formula) else f"{self.torch}.{now}"
+        return f"list({text})" if lists and isinstance(value, Formula) and isinstance(now, list) else text
