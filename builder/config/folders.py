@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from builder.config.tree import has_interpolation, locate
 from builder.config.yaml_file import Document, read_yaml
 from builder.errors import ConfigError, Fault, UnknownName, nearest
 
@@ -100,7 +101,7 @@ class BlockLibrary:
         if name not in self._files:
             raise UnknownName("block", name, self._files)
         if name not in self._documents:
-            self._documents[name] = read_yaml(self._files[name], shown(self._files[name]))
+            self._documents[name] = _self_contained(read_yaml(self._files[name], shown(self._files[name])))
         return self._documents[name]
 
     def __contains__(self, name: object) -> bool:
@@ -108,6 +109,23 @@ class BlockLibrary:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def _self_contained(document: Document) -> Document:
+    """The document of a block, which has no config around it to which an interpolation could refer.
+
+    Raises:
+        ConfigError: there is an interpolation in it.
+    """
+    hint = "a formula sees the block's own arguments: =channels"
+    faults = [
+        Fault("an interpolation in a block", path, origin, value, hint=hint)
+        for path, origin in document.origins.items()
+        if has_interpolation(value := locate(document.value, [str(key) for key in path])[1])
+    ]
+    if faults:
+        raise ConfigError(*faults)
+    return document
 
 
 def blocks(folders: Sequence[Path]) -> BlockLibrary:

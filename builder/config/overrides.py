@@ -176,7 +176,9 @@ def _not_a_mapping(override: ValueOverride, path: Path, node: Any) -> Fault:
         expected = f"an index from 0 to {len(node) - 1}" if node else "nothing: the list is empty"
         return Fault("no such item", path, override.origin, found=override.names[len(path)], expected=expected)
     expected = f"a mapping, to hold {below!r}"
-    hint = f"give it whole: {dotted(path)}={{type: {node}, …}}" if kind(node) == "a text" else None
+    type_ = node if str(node).isidentifier() else "…"
+    end = "…" if type_ == node else f"{below}: …"
+    hint = f"give it whole: {dotted(path)}={{type: {type_}, {end}}}" if kind(node) == "a text" else None
     return Fault(f"{kind(node)} stands here", path, override.origin, found=node, expected=expected, hint=hint)
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from builder.config.folders import blocks, search_path
+from builder.config.interpolation import resolve
 from builder.config.origin import Origins
+from builder.config.tree import has_interpolation
 from builder.config.yaml_file import read_yaml
 from builder.errors import ConfigError, Fault, nearest
 from builder.model.infer import SkipInit, explore
@@ -62,7 +64,7 @@ def build(
     hand-written class would get.
 
     Args:
-        source: a file with a module definition, or the definition itself.
+        source: a file with a module definition, or the definition itself. `${…}` refers to a place in it.
         data: facts that its formulas use as `data.<name>`.
         inputs: an example of what the model will be given, or its shape (batch dimension included), by input name;
             sizes that the definition leaves out are found from it where `inputs:` leaves dimensions free.
@@ -81,9 +83,25 @@ def build(
         document = read_yaml(Path(source))
         raw, origins = document.value, Origins(document.origins)
         name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
+    raw = _resolved(raw, origins, args) if isinstance(raw, dict) else raw
     definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
-    sizes = explore(definition, args, data or {}, _examples(inputs or {}, definition)).sizes
+    sizes = explore(definition, args, data or {}, _examples(inputs or {}, definition), complete=False).sizes
     return construct(definition, args, data or {}, sizes, device)
+
+
+def _resolved(raw: dict[str, Any], origins: Origins, given: Names) -> dict[str, Any]:
+    """A definition with its interpolations resolved; one that refers to an argument has the value given for it.
+
+    Raises:
+        ConfigError: an interpolation refers to nothing, or a value is missing.
+    """
+    args = raw.get("args")
+    if not isinstance(args, dict):
+        return resolve(raw, origins)
+    known = {name: given[name] for name in args if name in given}
+    resolved = resolve({**raw, "args": {**args, **known}}, origins)
+    defaults = {name: args[name] for name in known if not has_interpolation(args[name])}
+    return {**resolved, "args": {**resolved["args"], **defaults}}
 
 
 def _examples(

@@ -50,7 +50,8 @@ class Recipe:
         assert self.text is not None and self.layers is not None
         scope = Scope(
             inputs=dict(self.inputs), args=frozenset(self.names), layers=self.layers,
-            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers), functions=callables(), constants=constants(),
+            parameters=frozenset(self.parameters), buffers=frozenset(self.buffers),
+            functions=callables(), constants=constants(),
         )  # fmt: skip
         return parse_forward(self.text, scope, origin=self.origin, path=self.path)
 

@@ -34,7 +34,9 @@ def explain(error: BaseException) -> Explained:
         if isinstance(module, DefinedModule):
             if frame.f_code is getattr(type(module).forward, "__code__", None) and module._recipe.text is not None:
                 recipe = module._recipe
+                known = recipe.origin.file is not None or recipe.origin.override is not None
                 origin = Origin(recipe.origin.file, trace.tb_lineno, override=recipe.origin.override)
+                origin = origin if known else DEFAULT
                 found = Explained(origin, recipe.path, _tensors(frame))
         elif found.path and "site-packages" not in frame.f_code.co_filename:
             found = replace(found, raised_at=f"{frame.f_code.co_filename}:{trace.tb_lineno}")

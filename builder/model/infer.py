@@ -6,7 +6,6 @@ Nothing is allocated and nothing is initialised, so that this costs a few micros
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,9 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from builder.errors import ConfigError, Fault, nearest
 from builder.lang.syntax import LangError
-from builder.model.make import Maker, Names, Pending, Refused, Sizes, settle
-from builder.model.misfit import Call, Record, Shape, misfit, shapes, tensors
+from builder.model.make import Maker, Names, Pending, Refused, Sizes, idle, settle
+from builder.model.misfit import Call, Record, Shape, depends_on_data, misfit, shapes, tensors
+from builder.model.recall import Recall
 from builder.model.scope import evaluate
+from builder.model.sizes import inferable
 from builder.model.spec import Definition, Input, Node
 
 GUESSES = (64, 224, 32, 16, 8, 256, 512)
@@ -60,12 +61,12 @@ RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 
 
 class SkipInit(TorchFunctionMode):
-    """Leaves out what costs time and does nothing on the meta device: initialisers, and the steps of recurrent layers."""
+    """Leaves out what costs time and does nothing on the meta device: initialisers, the steps of recurrent layers."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Return the tensor of an initialiser unchanged, tensors of the right shapes for a recurrence; call all else."""
+        """Return the tensor of an initialiser unchanged, tensors of the right shapes for a recurrence; else call."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
@@ -88,7 +89,12 @@ def _unrolled(x: torch.Tensor, state: Any, weights: Any, *options: Any) -> tuple
 
 
 def explore(
-    definition: Definition, given: Names, data: Names, examples: Mapping[str, tuple[Shape, str]] | None = None
+    definition: Definition,
+    given: Names,
+    data: Names,
+    examples: Mapping[str, tuple[Shape, str]] | None = None,
+    *,
+    complete: bool = True,
 ) -> Exploration:
     """Make the model on the meta device and run it.
 
@@ -97,6 +103,7 @@ def explore(
         given: values for its arguments.
         data: facts of the data set.
         examples: shape (batch dimension included) and dtype of the tensors that the data set gives, by input name.
+        complete: whether the model on the meta device is wanted; without, only the sizes are.
 
     Raises:
         ConfigError: a layer refuses its arguments, or shapes don't fit, or a size can't be found.
@@ -106,20 +113,54 @@ def explore(
     free = _free(definition, examples)
     failures: list[Fault] = []
     found: Exploration | None = None
+    maker, model = _make(definition, given, data)
     for guess in GUESSES if free else GUESSES[:1]:
-        attempt = _attempt(definition, given, data, examples, guess)
-        if isinstance(attempt, Fault):
-            failures.append(attempt)
-        elif found is not None:
-            _refuse_guessed(found, attempt, free)
-            return found
-        elif not free or not attempt.sizes:
-            return attempt
-        else:
-            found = attempt
+        inputs = _inputs(definition, {"data": data, **model.__dict__}, examples, guess)
+        if inputs is None:
+            return _unrun(model, maker)
+        try:
+            calls, outputs = _run(model, inputs, maker)
+        except _DependsOnData:
+            return _half_run(model, maker, inputs)
+        except _Misfit as error:
+            _refuse_guessed(maker, free)
+            failures.append(error.fault)
+            if found is None:
+                maker, model = _make(definition, given, data)
+            continue
+        if found is not None:
+            break  # a second run with other sizes of the free dimensions agrees
+        found = Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
+        if not free or not maker.sizes:
+            break
     if found is None:
         raise ConfigError(failures[0])
+    _refuse_idle(maker, model, "it was not called when the model was run")
+    if complete:
+        _complete(model, maker)
     return found
+
+
+def _half_run(model: nn.Module, maker: Maker, inputs: Mapping[str, Any]) -> Exploration:
+    """A model that can't be run to its end: what comes before that end may lack sizes, not what comes after."""
+    _refuse_idle(model=model, maker=maker, why="what comes before it depends on the data's values")
+    _complete(model, maker)
+    return Exploration(model, maker.sizes, (), inputs, None, False, maker.nodes)
+
+
+def _complete(model: nn.Module, maker: Maker) -> None:
+    """Make what is still pending, and check what could be checked only now.
+
+    Raises:
+        ConfigError: a layer refuses its arguments, or `forward` names what a layer doesn't have.
+    """
+    try:
+        with torch.device("meta"), SkipInit():
+            settle(model)
+            maker.tie_again(model)
+    except Refused:
+        raise ConfigError(*maker.faults) from None
+    _check_references(model, maker)
 
 
 def rerun(found: Exploration, inputs: Mapping[str, Any], meter: Meter | None = None) -> tuple[Call, ...]:
@@ -129,43 +170,19 @@ def rerun(found: Exploration, inputs: Mapping[str, Any], meter: Meter | None = N
         ConfigError: it doesn't run with these.
     """
     try:
-        return _run(found.model, inputs, found.nodes, meter)[0]
+        return _run(found.model, inputs, Maker(True, nodes=dict(found.nodes)), meter)[0]
     except _Misfit as error:
         raise ConfigError(error.fault) from None
 
 
-def _attempt(
-    definition: Definition, given: Names, data: Names, examples: Mapping[str, tuple[Shape, str]], guess: int
-) -> Exploration | Fault:
-    """Make and run the model with every free dimension of that size; a fault if it doesn't run."""
-    maker, model = _make(definition, given, data)
-    inputs = _inputs(definition, {"data": data, **model.__dict__}, examples, guess)
-    if inputs is None:
-        return _unrun(model, maker)
-    try:
-        calls, outputs = _run(model, inputs, maker.nodes)
-    except _Misfit as error:
-        return error.fault
-    except Refused:
-        return maker.faults[0]
-    for path in settle(model):
-        _refuse_idle(maker, path)
-    _check_references(model, maker)
-    return Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
-
-
-def _refuse_guessed(found: Exploration, other: Exploration, free: tuple[str, ...]) -> None:
-    """Refuse a size that follows from a guess for a free dimension: two guesses gave two sizes."""
-    faults = []
-    for path, sizes in found.sizes.items():
-        differing = [name for name in sizes if sizes[name] != other.sizes.get(path, sizes).get(name)]
-        if differing:
-            node = found.nodes[path]
-            faults.append(
-                Fault(f"{', '.join(differing)} of layer {path!r} depends on a free dimension of the inputs",
-                      node.place.path, node.place.origin,
-                      found=f"free dimensions {', '.join(free)}", expected="a size in its place, or one given here")
-            )  # fmt: skip
+def _refuse_guessed(maker: Maker, free: tuple[str, ...]) -> None:
+    """Refuse sizes that follow from a guess for a free dimension: another guess gave others."""
+    faults = [
+        Fault(f"{', '.join(names)} of layer {path!r} depends on a free dimension of the inputs",
+              maker.nodes[path].place.path, maker.nodes[path].place.origin,
+              found=f"free dimensions {', '.join(free)}", expected="a size in its place, or one given here")
+        for path, names in maker.guessed.items()
+    ]  # fmt: skip
     if faults:
         raise ConfigError(*faults)
 
@@ -257,6 +274,10 @@ def _unify(item: Input, shape: Shape, names: Names, free: dict[str, int]) -> Non
         )  # fmt: skip
 
 
+class _DependsOnData(Exception):
+    """The model can't be run to its end without the values of its inputs."""
+
+
 class _Misfit(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
@@ -264,18 +285,25 @@ class _Misfit(Exception):
 
 
 def _run(
-    model: nn.Module, inputs: Mapping[str, Any], nodes: Mapping[str, Node], meter: Meter | None = None
+    model: nn.Module, inputs: Mapping[str, Any], maker: Maker, meter: Meter | None = None
 ) -> tuple[tuple[Call, ...], Any]:
     """Run the model, recording the first call of each module."""
     record = Record()
     handles = list(_watch(model, record, meter))
     try:
-        with torch.set_grad_enabled(meter is not None), torch.device("meta"), SkipInit(), meter or nullcontext():
+        with (
+            torch.set_grad_enabled(meter is not None),
+            torch.device("meta"),
+            SkipInit(),
+            meter or Recall(model, maker, record),
+        ):
             outputs = model(*inputs.values())  # optional inputs come last
     except Refused:
-        raise
+        raise _Misfit(maker.faults[0] if maker.faults else Fault("sizes depend on a guess")) from None
     except Exception as error:  # whatever a layer raises, a user's among them
-        raise _Misfit(misfit(model, error, record, nodes)) from error
+        if depends_on_data(error):
+            raise _DependsOnData from error
+        raise _Misfit(misfit(model, error, record, maker.nodes)) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -306,8 +334,10 @@ def _check_references(model: nn.Module, maker: Maker) -> None:
     """Refuse what a `forward` names below a layer and the layer doesn't have."""
     faults = []
     for path, definition in maker.made.items():
+        if definition.forward is None or not definition.forward.references:
+            continue
         module = model.get_submodule(path)
-        for reference in definition.forward.references if definition.forward is not None else ():
+        for reference in definition.forward.references:
             modules = [name for name, _ in module.named_modules(remove_duplicate=False)]
             tensors = [name for name, _ in module.named_parameters(remove_duplicate=False)]
             tensors += [name for name, _ in module.named_buffers(remove_duplicate=False)]
@@ -316,12 +346,19 @@ def _check_references(model: nn.Module, maker: Maker) -> None:
         raise ConfigError(*dict.fromkeys(found))
 
 
-def _refuse_idle(maker: Maker, path: str) -> None:
-    node = maker.nodes[path]
-    raise ConfigError(
-        Fault(f"the sizes of layer {path!r} can't be found: it was not called when the model was run",
-              node.place.path, node.place.origin, hint=f"give {node.type} its sizes")
-    )  # fmt: skip
+def _refuse_idle(maker: Maker, model: nn.Module, why: str) -> None:
+    """Refuse layers whose sizes are not known after the run."""
+    faults = []
+    for path in idle(model):
+        node = maker.nodes[path]
+        assert node.target is not None
+        missing = sorted(inferable(node.target) - set(node.arguments))
+        faults.append(
+            Fault(f"the sizes of layer {path!r} can't be found: {why}", node.place.path, node.place.origin,
+                  hint=f"give {node.type} its {' and '.join(missing) or 'sizes'}")
+        )  # fmt: skip
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _unrun(model: nn.Module, maker: Maker) -> Exploration:

@@ -49,6 +49,11 @@ class Maker:
     """Module path → the node that made it; filled when exploring."""
     made: dict[str, Definition] = field(default_factory=dict)
     """Module path → the definition that it is an instance of; filled when exploring."""
+    keys: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Module path → what decides the shapes inside: its definition, and all that this sees; filled when exploring."""
+    classes: dict[int, type[nn.Module]] = field(default_factory=dict)
+    guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Module path → the sizes that another run contradicted."""
 
     def root(self, definition: Definition, given: Names, data: Names) -> nn.Module:
         """The model itself, with values for some of its arguments.
@@ -65,7 +70,11 @@ class Maker:
         names = dict(outer)
         for name, argument in definition.args.items():
             names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
-        module: Any = (cls := class_of(definition)).__new__(cls)
+        if self.exploring:
+            seen = repr([(name, value) for name, value in names.items() if name != "data"])
+            self.keys[path] = (id(definition), seen)
+        cls = self._class_of(definition)
+        module: Any = cls.__new__(cls)
         nn.Module.__init__(module)
         # Plain values: past nn.Module.__setattr__, which would look for parameters in each.
         module.__dict__.update((name, names[name]) for name in (*definition.args, *sorted(definition.outer_args)))
@@ -84,6 +93,11 @@ class Maker:
         for target, source, place in definition.tie:
             self._tie(module, target, source, place)
         return module
+
+    def _class_of(self, definition: Definition) -> type[nn.Module]:
+        if id(definition) not in self.classes:
+            self.classes[id(definition)] = class_of(definition)
+        return self.classes[id(definition)]
 
     def _children(self, parent: nn.Module, nodes: tuple[Node, ...], names: Names, path: str, numbered: bool) -> None:
         refused = False
@@ -233,6 +247,12 @@ class Maker:
         if not isinstance(parent, Pending):
             setattr(parent, leaf, known[source])
 
+    def tie_again(self, model: nn.Module) -> None:
+        """Tie the parameters of layers that were pending when their definition was made."""
+        for path, definition in self.made.items():
+            for target, source, place in definition.tie:
+                self._tie(model.get_submodule(path), target, source, place)
+
     def _value(self, value: Value, place: Place, names: Names) -> Any:
         try:
             return evaluate(value, names)
@@ -255,28 +275,53 @@ class Pending(nn.Module):
         self._made: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the layer, made to fit these inputs."""
+        """Run the layer, made to fit these inputs.
+
+        Raises:
+            Refused: inputs of another run gave other sizes; they are noted as guessed.
+        """
+        inputs = (*args, *kwargs.values())
+        maker, path = self._maker, self._path
+        if path in maker.sizes and self._node.target is not None:
+            sizes = maker.sizes[path]
+            again = infer_sizes(self._node.target, set(sizes), inputs)
+            if again != sizes:
+                maker.guessed[path] = tuple(name for name in sizes if sizes[name] != again[name])
+                raise Refused
+        return self.made(inputs)(*args, **kwargs)
+
+    def made(self, inputs: tuple[Any, ...] | None = None) -> nn.Module:
+        """The layer itself, made when it is first asked for.
+
+        Raises:
+            Refused: its class refuses the arguments.
+        """
         if not self._made:
-            self._made = (self._maker.layer(self._node, self._names, self._path, (*args, *kwargs.values())),)
-        return self._made[0](*args, **kwargs)
+            self._made = (self._maker.layer(self._node, self._names, self._path, inputs),)
+        return self._made[0]
 
     @property
-    def made(self) -> nn.Module | None:
-        """The layer, once it was called."""
+    def layer(self) -> nn.Module | None:
+        """The layer itself, if it was made."""
         return self._made[0] if self._made else None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it was neither called nor is equal to one that was."""
+        return not self._made and self._path not in self._maker.sizes
 
-def settle(model: nn.Module) -> list[str]:
-    """Put made layers in the place of the pending ones; returns the paths of those that were never called."""
-    idle = []
-    for path, module in list(model.named_modules()):
+
+def idle(model: nn.Module) -> list[str]:
+    """The paths of the layers whose sizes are still not known."""
+    return [path for path, module in model.named_modules() if isinstance(module, Pending) and module.idle]
+
+
+def settle(model: nn.Module) -> None:
+    """Put made layers in the place of the pending ones, all of whose sizes are known."""
+    for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if isinstance(child, Pending):
-                if child.made is None:
-                    idle.append(f"{path}.{name}" if path else name)
-                else:
-                    module._modules[name] = child.made
-    return idle
+                module._modules[name] = child.made()
 
 
 def _as_written_by_hand(target: Callable[..., Any], name: str, value: Any) -> Any:

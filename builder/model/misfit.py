@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from builder.errors import DEFAULT, Fault, Origin, Path
+from builder.model.classes import DefinedModule
 from builder.model.explain import explain
 from builder.model.make import Pending
 from builder.model.sizes import rules
@@ -69,7 +70,7 @@ def misfit(model: nn.Module, error: Exception, record: Record, nodes: Mapping[st
     """The fault that an exception of the model stands for."""
     path, inputs = record.running[-1] if record.running else ("", ())
     giver = record.giver(inputs)
-    origin, place = _place(error, path, nodes)
+    origin, place = _place(model, error, path, nodes)
     module = _module(model, path)
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     given = ", ".join(str(list(tensor.shape)) for tensor in inputs) or "nothing"
@@ -80,7 +81,7 @@ def misfit(model: nn.Module, error: Exception, record: Record, nodes: Mapping[st
     return Fault(
         f"shapes don't fit in {layer}", place, origin,
         found=_Text(f"an input of shape {given}" + (f", {_given_by(model, giver, record, nodes)}" if giver else "")),
-        expected=wanted, hint=_hint(first),
+        expected=wanted,
     )  # fmt: skip
 
 
@@ -91,17 +92,22 @@ class _Text(str):
         return str(self)
 
 
-def _place(error: Exception, path: str, nodes: Mapping[str, Node]) -> tuple[Origin, Path]:
-    """The line of the layer that failed; of the forward, if no layer of the tree did."""
+def _place(model: nn.Module, error: Exception, path: str, nodes: Mapping[str, Node]) -> tuple[Origin, Path]:
+    """The line of the layer that failed; of the forward, if it is the forward of a definition that did."""
     told = explain(error)
-    if path in nodes:
+    if path in nodes and not (told.path and _has_forward(model, path)):
         return nodes[path].place.origin, nodes[path].place.path
     return (told.origin, told.path) if told.path else (DEFAULT, ())
 
 
+def _has_forward(model: nn.Module, path: str) -> bool:
+    module = model.get_submodule(path)
+    return isinstance(module, DefinedModule) and module._recipe.text is not None
+
+
 def _module(model: nn.Module, path: str) -> nn.Module:
     module = model.get_submodule(path)
-    return module.made if isinstance(module, Pending) and module.made is not None else module
+    return module.layer or module if isinstance(module, Pending) else module
 
 
 def _type(module: nn.Module, path: str, nodes: Mapping[str, Node]) -> str:
@@ -132,7 +138,6 @@ def _given_by(model: nn.Module, giver: str, record: Record, nodes: Mapping[str, 
     return f"after {_type(module, giver, nodes)} {giver!r}{setter}, which gave {outputs}"
 
 
-def _hint(first: str) -> str | None:
-    if "meta tensor" in first or "meta" in first.lower() and "item" in first:
-        return "what flows depends on the data's values, which aren't known here: give the sizes of the layers after it"
-    return None
+def depends_on_data(error: Exception) -> bool:
+    """Whether an exception on the meta device says that a tensor's values are needed, which aren't known there."""
+    return isinstance(error, NotImplementedError) or "meta tensor" in str(error)

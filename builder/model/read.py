@@ -176,7 +176,7 @@ def _read_layers(raw: Any, context: Context) -> tuple[tuple[Node, ...], bool]:
         return (), False
     if isinstance(raw, list):
         nodes = [_read_child(item, context.at(index), str(index)) for index, item in enumerate(raw)]
-        return tuple(node for node in nodes if node is not None), True
+        return tuple(nodes), True
     if not isinstance(raw, dict):
         context.fault("'layers' is a mapping of names to layers, or a list of layers", found=raw)
         return (), False
@@ -188,16 +188,18 @@ def _read_layers(raw: Any, context: Context) -> tuple[tuple[Node, ...], bool]:
         elif str(name) in MODULE_API:
             here.fault(f"{name!r} can't be the name of a layer: every torch.nn.Module has it already")
         nodes.append(_read_child(item, here, str(name)))
-    return tuple(node for node in nodes if node is not None), False
+    return tuple(nodes), False
 
 
-def _read_child(raw: Any, context: Context, name: str) -> Node | None:
+def _read_child(raw: Any, context: Context, name: str) -> Node:
     """An entry of `layers`: a node, and with `when` the condition on which it is made."""
-    if not isinstance(raw, dict) or "when" not in raw:
-        return read_node(raw, context, name)
-    node = read_node({key: value for key, value in raw.items() if key != "when"}, context, name)
-    when = read_value(raw["when"], context.at("when"))
-    return None if node is None else replace(node, when=when)
+    when, rest = True, raw
+    if isinstance(raw, dict) and "when" in raw:
+        when = read_value(raw["when"], context.at("when"))
+        rest = {key: value for key, value in raw.items() if key != "when"}
+    node = read_node(rest, context, name)
+    # What couldn't be read still has its name, so that a forward that uses it isn't at fault too.
+    return Node(name, "layer", "", context.place, unused=True) if node is None else replace(node, when=when)
 
 
 def read_node(raw: Any, context: Context, name: str) -> Node | None:

@@ -12,6 +12,7 @@ from builder.model.make import Names
 from builder.model.scope import evaluate
 from builder.model.source_class import NAMED, NAMED_TEXT, ClassPrinter
 from builder.model.source_file import File
+from builder.model.source_layout import WIDTH
 from builder.model.source_names import Imports, bound_names
 from builder.model.source_sizes import find
 from builder.model.source_visits import Visit, classes, instance_names, visits
@@ -41,7 +42,7 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
     parts = [part for part in classes(definition) if part is definition or part.place.path in instances]
     file = File(Imports(bound_names(parts)), data, found, find(definition, given, data, found), first)
     file.imports.taken.add(NAMED)
-    for part in parts:
+    for part in reversed(parts):  # the model itself first, so that its name is its own
         file.names[part.place.path] = file.imports.unique(_class_name(part.name))
     texts = ["\n".join(text) for text in _classes(file, parts, instances, given)]
     body = "\n\n\n".join([NAMED_TEXT] * file.names_layers + texts)
@@ -72,6 +73,7 @@ def _class_name(name: str) -> str:
 
 
 def _docstring(definition: Definition) -> str:
-    origin = definition.place.origin
-    where = f" from {origin.file}" if origin.file is not None else ""
-    return f'"""{definition.name} in plain PyTorch, written by `builder show code`{where}."""'
+    text = f"{definition.name} in plain PyTorch, written by `builder show code`"
+    file = definition.place.origin.file
+    line = f'"""{text}{"" if file is None else f" from {file}"}."""'
+    return line if len(line) <= WIDTH else f'"""{text}.\n\nFrom {file}.\n"""'

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from builder.catalog.signatures import signature_of
+from builder.errors import DEFAULT
 from builder.model.make import Names
 from builder.model.source_file import File
 from builder.model.source_forward import method
@@ -53,7 +54,7 @@ class ClassPrinter:
         forward, place = self.definition.forward, self.definition.place.origin
         body = list(self._body())
         parameters = self._parameters(body)
-        out = [f"# {place}"] if place.line is not None or place.override is not None else []
+        out = [] if self.given is not None or place == DEFAULT else [f"# {place}"]
         out.append(f"class {name}({self.file.nn}.{'Module' if forward is not None else 'Sequential'}):")
         if parameters or body != ["super().__init__()"]:
             out += self._init(parameters, body)

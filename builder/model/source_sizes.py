@@ -12,23 +12,15 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-import torch
-
-from builder.errors import BuilderError, Path
+from builder.errors import Path
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
-from builder.model.infer import Exploration, explore
+from builder.model.infer import Exploration
 from builder.model.make import Names, Sizes
-from builder.model.scope import evaluate
 from builder.model.sizes import inferable
-from builder.model.source_visits import Visit, classes, inlined, instance_names, nodes_of, repeat_counts, visits
+from builder.model.source_probes import probes
+from builder.model.source_visits import Visit, classes, inlined, nodes_of, visits
 from builder.model.spec import Definition, Node
-
-MAX_PROBED = 4000
-"""Layers above which a model isn't explored again: its sizes are printed as numbers."""
-
-MAX_ITEMS = 8
-"""Numbers in a list above which they aren't doubled in turn."""
 
 LOOPS = ("i", "j", "k", "m", "n")
 """Names of the counters of nested repeats."""
@@ -69,7 +61,7 @@ def find(definition: Definition, given: Names, data: Names, found: Exploration) 
     result = Found()
     if not found.sizes:
         return result
-    models = [(given, found.sizes), *_probes(definition, given, data, found)]
+    models = [(given, found.sizes), *probes(definition, given, data, found)]
     made: dict[Path, list[tuple[int, Visit]]] = {}
     for index, (values, _) in enumerate(models):
         for visit in visits(definition, values, data):
@@ -78,56 +70,6 @@ def find(definition: Definition, given: Names, data: Names, found: Exploration) 
     for part in classes(definition):
         _Class(part, part is definition, result).solve(made, sizes)
     return result
-
-
-def _probes(definition: Definition, given: Names, data: Names, found: Exploration) -> Iterator[tuple[Names, Sizes]]:
-    """The model with one number among its arguments doubled at a time, where that can run; with few copies if it can."""
-    if len(found.nodes) > MAX_PROBED:
-        return
-    names = instance_names(definition, given, {"data": data})
-    counts = repeat_counts(definition)
-    few = {name: _at_most_two(names[name]) for name in definition.args if name in counts}
-    for name in definition.args:
-        for doubled in () if name in counts else _doubled(names[name]):
-            for others in (few, {}) if few else ({},):
-                values = {**given, **others, name: doubled}
-                try:
-                    yield values, explore(definition, values, data, _examples(definition, values, data, found)).sizes
-                except BuilderError:
-                    continue
-                break
-
-
-def _examples(
-    definition: Definition, given: Names, data: Names, found: Exploration
-) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shapes and dtypes of the inputs as they were found, but for the sizes that are formulas over the arguments."""
-    names = instance_names(definition, given, {"data": data})
-    examples = {}
-    for item in definition.inputs:
-        example = found.inputs.get(item.name)
-        if isinstance(example, torch.Tensor):
-            dims = item.shape or example.shape
-            sizes = [
-                evaluate(d, names) if isinstance(d, Formula) else n for d, n in zip(dims, example.shape, strict=True)
-            ]
-            examples[item.name] = tuple(sizes), str(example.dtype).removeprefix("torch.")
-    return examples
-
-
-def _doubled(value: Any) -> Iterator[Any]:
-    """Twice a number; of a list, with one number doubled in turn."""
-    if type(value) is int and value > 0:
-        yield 2 * value
-    elif isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(type(item) is int for item in value):
-        for index, item in enumerate(value):
-            yield [*value[:index], 2 * item, *value[index + 1 :]]
-
-
-def _at_most_two(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_at_most_two(item) for item in value]
-    return min(value, 2) if type(value) is int else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +90,7 @@ class _Place:
     depth: int
     argument: str
     seen: list[Seen]
-    candidates: list[Candidate] = field(default_factory=list)
+    candidates: list[Candidate]
 
 
 @dataclass(slots=True)
@@ -163,9 +105,9 @@ class _Class:
         """Enter the expressions of all slots of this class, and the parameters it needs."""
         for node, depth, name in nodes_of(self.definition):
             for argument, seen in self._seen(node, made.get(node.place.path, []), sizes).items():
-                place = _Place(node, name, depth, argument, seen)
-                place.candidates = list(self._candidates(seen[0].visit.names))
-                tree = _expression(place)
+                place = _Place(node, name, depth, argument, seen, list(self._candidates(seen[0].visit.names)))
+                # The model itself may hold numbers that other arguments would change; its parts get them from it.
+                tree = _expression(place, _printed if self.root else list)
                 if tree is None:
                     assert not self.root, "in the model itself sizes depend on nothing but the counts of repeats"
                     tree = self._by_parameter(place)
@@ -202,10 +144,10 @@ class _Class:
     def _by_parameter(self, place: _Place) -> ast.expr:
         """A parameter of the class that brings the value, or that of the first copy where the others can be said."""
         first, rest = _split(place.seen) if place.depth else ([], [])
-        if rest and (then := _said(place, rest, [*_before(place.candidates), *place.candidates])) is not None:
-            start = _by_instance(first)
-            if start is not None:
-                return _first_or(self._parameter(place, start), then, place.depth)
+        before = [*_before(place.candidates), *place.candidates]
+        then = _symbolic(before, rest, place.depth) or _constant(rest)
+        if then is not None and (start := _by_instance(first)) is not None:
+            return _first_or(self._parameter(place, start), then, place.depth)
         values = _by_instance(place.seen)
         if values is not None:
             return self._parameter(place, values)
@@ -237,25 +179,33 @@ def _item(name: str, index: int) -> Candidate:
     return Candidate(tree, lambda names: names[name][index])
 
 
-def _expression(place: _Place) -> ast.expr | None:
-    """An expression in the class's own names, or a number, that gives all values; None if there is none."""
-    tree = _said(place, place.seen, place.candidates)
+def _expression(place: _Place, numbers: Callable[[list[Seen]], list[Seen]]) -> ast.expr | None:
+    """An expression in the class's own names, or a number, that gives all values; None if there is none.
+
+    `numbers` chooses what a number must be true of.
+    """
+    tree = _symbolic(place.candidates, place.seen, place.depth)
     if tree is not None or place.depth == 0:
-        return tree
+        return tree or _constant(numbers(place.seen))
     first, rest = _split(place.seen)
-    if first and rest:
-        start = _said(place, first, place.candidates)
-        then = _said(place, rest, [*_before(place.candidates), *place.candidates])
-        if start is not None and then is not None:
-            return _first_or(start, then, place.depth)
-    return _by_count([item for item in place.seen if item.model == 0], place.depth)
+    before = [*_before(place.candidates), *place.candidates]
+    start, then = _symbolic(place.candidates, first, place.depth), _symbolic(before, rest, place.depth)
+    if start is None or then is None:
+        if (tree := _constant(numbers(place.seen))) is not None:
+            return tree
+        start, then = start or _constant(numbers(first)), then or _constant(numbers(rest))
+    if start is not None and then is not None:
+        return _first_or(start, then, place.depth)
+    return _by_count(numbers(place.seen), place.depth)
 
 
-def _said(place: _Place, seen: list[Seen], candidates: Sequence[Candidate]) -> ast.expr | None:
-    """One expression or number for all these values; None if there is none."""
-    tree = _symbolic(candidates, seen, place.depth)
-    base = [item.value for item in seen if item.model == 0]
-    return tree if tree is not None or not base or not _all_equal(base) else _literal(base[0])
+def _printed(seen: list[Seen]) -> list[Seen]:
+    return [item for item in seen if item.model == 0]
+
+
+def _constant(seen: list[Seen]) -> ast.expr | None:
+    """The number that all values are; None if they differ, or if there is none."""
+    return _literal(seen[0].value) if seen and _all_equal(item.value for item in seen) else None
 
 
 def counter(level: int) -> ast.expr:
@@ -296,7 +246,7 @@ def _before(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     """Candidates for the size that the copy before gave: those that count, one less."""
     for candidate in candidates:
         if candidate.counts:
-            tree = _Replace({"i": ast.parse("i - 1", mode="eval").body}).visit(copied(candidate.tree))
+            tree = _Sums().visit(_Replace({"i": ast.parse("i - 1", mode="eval").body}).visit(copied(candidate.tree)))
             yield Candidate(tree, partial(_one_less, candidate), True)
 
 
@@ -315,13 +265,13 @@ def _first_or(start: ast.expr, then: ast.expr, depth: int) -> ast.expr:
     return ast.IfExp(ast.Compare(counter(depth - 1), [ast.Eq()], [ast.Constant(0)]), start, then)
 
 
-def _by_count(base: list[Seen], depth: int) -> ast.expr | None:
+def _by_count(seen: list[Seen], depth: int) -> ast.expr | None:
     """`(1, 64, 64)[i]`, where the value depends on the counts of the repeats alone, on as few of them as will do."""
     for levels in ([depth - 1], *([level] for level in range(depth - 1)), list(range(depth))):
         table: dict[tuple[int, ...], Any] = {}
-        for item in base:
+        for item in seen:
             table.setdefault(tuple(item.visit.loops[level] for level in levels), item.value)
-        if all(table[tuple(item.visit.loops[level] for level in levels)] == item.value for item in base):
+        if all(table[tuple(item.visit.loops[level] for level in levels)] == item.value for item in seen):
             tree: ast.expr = _literal(_nested(table))
             for level in levels:
                 tree = ast.Subscript(tree, counter(level), ast.Load())
@@ -365,6 +315,30 @@ def _counted(tree: ast.expr, depth: int) -> ast.expr:
 def copied(tree: ast.expr) -> Any:
     """A copy, so that what is done to it leaves the original alone."""
     return ast.parse(ast.unparse(tree), mode="eval").body
+
+
+class _Sums(ast.NodeTransformer):
+    """`i - 1 + 1` → `i`, and `n - 1 - (i - 1)` → `n - i`."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        right = node.right
+        if isinstance(node.op, ast.Sub) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Sub):
+            node = ast.BinOp(self.visit_BinOp(ast.BinOp(node.left, ast.Add(), right.right)), ast.Sub(), right.left)
+        inner, first, second = node.left, _signed(node.left), _signed(node)
+        if not isinstance(inner, ast.BinOp) or first is None or second is None:
+            return node
+        total = first + second
+        operator = ast.Add() if total > 0 else ast.Sub()
+        return ast.BinOp(inner.left, operator, ast.Constant(abs(total))) if total else inner.left
+
+
+def _signed(node: ast.expr) -> int | None:
+    """The number that a sum ends in, with its sign."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
+        return None
+    value = node.right.value if isinstance(node.right, ast.Constant) else None
+    return (value if isinstance(node.op, ast.Add) else -value) if isinstance(value, int) else None
 
 
 class _Replace(ast.NodeTransformer):

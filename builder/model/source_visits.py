@@ -128,14 +128,20 @@ def nodes_of(definition: Definition) -> Iterator[tuple[Node, int, str]]:
 def repeat_counts(definition: Definition) -> frozenset[str]:
     """The arguments of a model on which nothing depends but how many copies there are."""
     counts: set[str] = set()
-    others = set(definition.forward.args) if definition.forward is not None else set()
-    others |= free_names([argument.default for argument in definition.args.values()])
-    for node, _, _ in nodes_of(definition):
-        counts |= free_names(node.repeat)
-        others |= free_names([node.when, *(value for value in node.arguments.values() if not isinstance(value, Node))])
-        if node.definition is not None and node.kind == "definition" and not inlined(node):
-            others |= free_names(node.definition)
-    others |= free_names(
-        [[item.shape, dict(item.init_arguments)] for item in (*definition.parameters, *definition.buffers)]
-    )
+    others: set[str] = set()
+
+    def visit(part: Definition) -> None:
+        others.update(part.forward.args if part.forward is not None else ())
+        others.update(free_names([argument.default for argument in part.args.values()]))
+        for spec in (*part.parameters, *part.buffers):
+            others.update(free_names([spec.shape, dict(spec.init_arguments)]))
+            others.update(spec.value.names if spec.value is not None else ())
+        for node, _, _ in nodes_of(part):
+            counts.update(free_names(node.repeat))
+            given = [value for value in node.arguments.values() if not isinstance(value, Node)]
+            others.update(free_names([node.when, *given]))
+            if node.kind == "definition" and node.definition is not None and not inlined(node):
+                visit(node.definition)
+
+    visit(definition)
     return frozenset(counts - others)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from builder.training.raised import raised
 from builder.training.task import Task
 
 FOLD = 256

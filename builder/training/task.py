@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from builder.catalog.component import Component
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Path, nearest
+from builder.training.raised import told
 from builder.training.terms import Expression, TaskReader
 
 KEYS = ("inputs", "loss", "prediction", "metrics", "monitor", "mode")
@@ -146,14 +147,17 @@ def _no_tensor(message: str, name: str, reader: TaskReader, path: Path) -> None:
 
 
 def _read_prediction(text: Any, reader: TaskReader, path: Path) -> Expression | None:
-    return None if text == "output" else reader.expression(text, ("output", *reader.tensors), path)
+    if text == "output":
+        return None
+    expression = reader.expression(text, ("output", *reader.tensors), path)
+    return None if expression is None else told(expression, path, reader.origins.of(path))
 
 
 def _read_loss(section: Any, reader: TaskReader, path: Path) -> Loss | None:
     names = ("output", "prediction", *reader.tensors)
     if isinstance(section, str):
         expression = reader.expression(section, names, path)
-        return None if expression is None else Loss(expression)
+        return None if expression is None else Loss(told(expression, path, reader.origins.of(path)))
     if section is None:
         reader.fault("a task needs a loss", path, expected="an expression, e.g. cross_entropy(output, target)")
         return None
@@ -161,7 +165,7 @@ def _read_loss(section: Any, reader: TaskReader, path: Path) -> Loss | None:
     module = reader.loss(section, path)
     if module is None or of is None:
         return None
-    return Loss(lambda values: module(*(term(values) for term in of)), module)
+    return Loss(told(lambda values: module(*(term(values) for term in of)), path, reader.origins.of(path)), module)
 
 
 def _read_metrics(section: Mapping[str, Any], reader: TaskReader, path: Path) -> dict[str, TaskMetric]:

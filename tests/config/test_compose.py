@@ -30,6 +30,15 @@ COMPOSITIONS = [
     ["~logger", "~callbacks.progress", "+model.layers.fc3={type: Linear, out_features: 1}"],
     ["model.args={hidden: 3}", "model.inputs.x=[B, 4]", "model.inputs.x.0=N", "name='a, b'", "seed=0x10"],
     ["+optimizer.betas=[0.9,0.99]", "+notes={a: {b: null}}", "trainer.max_epochs=${seed}"],
+    ["logger=[]"],
+    ["~scheduler=none"],
+    ["~experiment"],
+    ["logger=[default]", "experiment=[wine_sgd]"],
+    ["+model@model.blocks.Inner=cnn", "+data@task.data=wine"],
+    ["optimizer={type: SGD, lr: 0.1}", "logger={csv: {type: X}}", "~callbacks.checkpoint"],
+    ["+model.args.widths=[1,2,{a: 'b c'}]", 'name="a: {b}"', "++model.args.hidden=[[1],[]]"],
+    ["name=NULL", "callbacks.progress=null", "~optimizer.lr=1e-3"],
+    ["name=''", "model.args.hidden=", "optimizer.lr=1e-2"],
 ]
 
 
@@ -38,12 +47,46 @@ def test_composes_as_hydra_does(configs, overrides):
     with initialize_config_dir(str(configs), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("train", overrides))
     found = OmegaConf.to_container(compose(overrides).config)
-    if "logger" not in expected:
-        assert found.pop("logger") == {}
+    for section, absent in (("logger", {}), ("scheduler", None)):
+        if section not in expected:
+            assert found.pop(section) == absent
     if expected["name"] is None:
         assert found.pop("name") and expected.pop("name") is None
     assert found == expected
     assert list(found["model"]) == list(expected["model"])
+
+
+@pytest.mark.parametrize("group", ["model", "logger", "scheduler", "callbacks", "experiment"])
+@pytest.mark.parametrize("before", [[], ["experiment=wine_sgd"], ["{group}={choice}"]])
+def test_null_is_the_choice_of_nothing_as_in_a_defaults_list(configs, write, group, before):
+    """Hydra takes `group: null` in a defaults list, and refuses `group=null` on the command line."""
+    choice = {"model": "cnn", "scheduler": "cosine", "experiment": "wine_sgd"}.get(group, "default")
+    before = [text.format(group=group, choice=choice) for text in before]
+    found = compose([*before, f"{group}=null"])
+    lines = (configs / "train.yaml").read_text().split("\n")
+    start = {"model": "mlp", "scheduler": "none"}.get(group, "null" if group == "experiment" else "default")
+    assert f"  - {group}: {start}" in lines or f"  - optional {group}: {start}" in lines
+    write("without.yaml", "\n".join(line.replace(f"{group}: {start}", f"{group}: null") for line in lines))
+    rest = [text for text in before if not text.startswith(f"{group}=")]
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        expected = OmegaConf.to_container(hydra_compose("without", rest))
+    values = {**found.unresolved, "name": None}
+    for section, absent in (("logger", {}), ("scheduler", None), ("callbacks", {})):
+        if section not in expected:
+            assert values.pop(section) == absent
+    assert values == expected
+    assert group not in found.choices
+
+
+def test_after_null_there_is_nothing_to_change_but_all_to_add(configs):
+    assert told("logger=null", "logger.csv.version=1") == (
+        "override 'logger.csv.version=1': logger.csv: unknown key\n  expected: nothing: there are no keys here\n"
+        "  hint:     write '+logger.csv.version=1' to add it"
+    )
+    assert compose(["logger=null", "+logger.tb.type=TensorBoardLogger"]).values["logger"] == {
+        "tb": {"type": "TensorBoardLogger"}
+    }
+    assert compose(["logger=null", "logger=default"]).values["logger"] == {"csv": {"type": "CSVLogger"}}
 
 
 def test_layers_keep_the_order_of_their_files(configs, write):
@@ -204,10 +247,17 @@ def test_the_shipped_configs_are_found():
             "  hint:     write 'model=CHOICE' on the command line, 'override /model: CHOICE' in a file",
         ),
         (
-            ["scheduler=null"],
-            "override 'scheduler=null': scheduler: not a choice of a config group\n  expected: scheduler=CHOICE\n"
-            "  hint:     ~scheduler leaves the group out",
+            ["scheduler=3"],
+            "override 'scheduler=3': scheduler: not a choice of a config group\n  found:    3\n  expected: scheduler=CHOICE\n"
+            "  hint:     scheduler=null leaves the group out",
         ),
+        (
+            ["++model=cnn"],
+            "override '++model=cnn': model: not a choice of a config group\n  found:    'cnn'\n  expected: model=CHOICE\n"
+            "  hint:     model=null leaves the group out",
+        ),
+        (["~logger=csv"], "override '~logger=csv': this isn't the group's choice, to leave it out\n  found:    'csv'"),
+        (["~block"], "override '~block': block: unknown key\n  expected: one of model, data, task, optimizer, scheduler, trainer, callbacks, logger, name, seed, output_dir"),
         (["model=../data/digits"], "override 'model=../data/digits': model: no such choice\n  found:    '../data/digits'\n  expected: one of cnn, mlp"),
     ],
 )  # fmt: skip
@@ -333,6 +383,16 @@ def test_blocks_are_files_of_the_block_folder(configs, write, tmp_path):
     assert library.get("Residual") is document
     with pytest.raises(UnknownName, match="unknown block 'Residul'; did you mean 'Residual'?"):
         library.get("Residul")
+
+
+def test_a_block_refers_to_nothing_around_it(configs, write):
+    write("block/Odd.yaml", "args: {a: 1}\nlayers:\n  - {type: Linear, out_features: '${args.a}'}\n")
+    with pytest.raises(ConfigError) as error:
+        blocks(compose().search_path).get("Odd")
+    assert str(error.value) == (
+        "configs/block/Odd.yaml:3: layers[0].out_features: an interpolation in a block\n  found:    '${args.a}'\n"
+        "  hint:     a formula sees the block's own arguments: =channels"
+    )
 
 
 def test_the_room_imports_neither_torch_nor_hydra_before_it_needs_them():

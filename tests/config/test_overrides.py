@@ -66,9 +66,18 @@ def test_keys_that_are_there_or_that_the_schema_knows_need_no_plus(configs, over
             "model.args.hiden: unknown key\n  did you mean 'hidden'?\n  hint:     write '+model.args={hiden: 3}' to add it",
         ),
         (
-            "model.layers.act.inplace=true",
-            "model.layers.act: a text stands here\n  found:    'ReLU'\n  expected: a mapping, to hold 'inplace'\n"
+            "model.layers.act.layers.0=ReLU",
+            "model.layers.act: a text stands here\n  found:    'ReLU'\n  expected: a mapping, to hold 'layers.0'\n"
             "  hint:     give it whole: model.layers.act={type: ReLU, …}",
+        ),
+        (
+            "task.loss.reduction=sum",
+            "task.loss: a text stands here\n  found:    'cross_entropy(output, target)'\n  expected: a mapping, to hold 'reduction'\n"
+            "  hint:     give it whole: task.loss={type: …, reduction: …}",
+        ),
+        (
+            "callbacks.checkpoint.monitor.x=1",
+            "callbacks.checkpoint.monitor: an interpolation stands here\n  found:    '${task.monitor}'\n  expected: a mapping, to hold 'x'",
         ),
         ("model.inputs.x.7=N", "model.inputs.x: no such item\n  found:    '7'\n  expected: an index from 0 to 1"),
         ("+seed=3", "seed: there already\n  hint:     write 'seed=3' to change it"),
@@ -99,8 +108,20 @@ def test_keys_that_are_there_or_that_the_schema_knows_need_no_plus(configs, over
         ("name={true: 1}", "not a key\n  found:    True\n  expected: a text or a whole number"),
         (
             "hydra/launcher=x",
-            "no such config group\n  found:    'hydra/launcher'\n"
-            "  expected: one of callbacks, data, experiment, logger, model, optimizer, scheduler, task, trainer",
+            "hydra/launcher: can't be given here\n  hint:     Hydra's own settings have no use here; 'output_dir' says where runs lie",
+        ),
+        (
+            "hydra.run.dir=x",
+            "hydra.run.dir: can't be given here\n  hint:     Hydra's own settings have no use here; 'output_dir' says where runs lie",
+        ),
+        (
+            '"a.b"=3',
+            "not an override\n  found:    '\"a.b\"=3'\n  expected: key=value, group=choice, +key=value, ++key=value or ~key\n"
+            "  hint:     quote a value that holds special characters: key='a: b'",
+        ),
+        (
+            "model@model:other=mlp",
+            "not an override: missing EQUAL at ':'\n  expected: key=value, group=choice, +key=value, ++key=value or ~key",
         ),
         (
             "block=Residual", "no defaults list has a choice of this group\n  found:    'block'\n  hint:     write '+block=CHOICE' to add one"
@@ -112,6 +133,55 @@ def test_what_an_override_does_wrong_is_told(configs, write, override, said):
     if override.startswith("block"):
         write("block/Residual.yaml", "args: {}\n")
     assert told(override) == f"override '{override}': {said}"
+
+
+@pytest.mark.parametrize(
+    ("override", "act"),
+    [
+        ("model.layers.act.inplace=true", {"type": "ReLU", "inplace": True}),
+        ("+model.layers.act.inplace=true", {"type": "ReLU", "inplace": True}),
+        ("++model.layers.act.inplace=true", {"type": "ReLU", "inplace": True}),
+        ("model.layers.act.args.inplace=true", {"type": "ReLU", "args": {"inplace": True}}),
+        ("model.layers.act={inplace: true}", {"type": "ReLU", "inplace": True}),
+        ("model={layers: {act: {inplace: true}}}", {"type": "ReLU", "inplace": True}),
+        ("model.layers.act.type=GELU", {"type": "GELU"}),
+        ("model.layers.act={type: LeakyReLU, negative_slope: 0.2}", {"type": "LeakyReLU", "negative_slope": 0.2}),
+        ("model.layers.act.when=false", {"type": "ReLU", "when": False}),
+        ("model.layers.act={layers: [GELU]}", {"layers": ["GELU"]}),
+        ("model.layers.act={}", {"type": "ReLU"}),
+        ("model.layers.act=GELU", "GELU"),
+    ],
+)
+def test_a_layer_that_is_only_a_name_can_be_given_arguments(configs, override, act):
+    composed = compose([override])
+    assert composed.values["model"]["layers"]["act"] == act
+    if isinstance(act, dict) and act.get("type") == "ReLU":
+        assert str(composed.origins.of(("model", "layers", "act", "type"))) == "configs/model/mlp.yaml:5"
+    for key in act if isinstance(act, dict) and "inplace" in act else []:
+        where = "configs/model/mlp.yaml:5" if key == "type" else f"override '{override}'"
+        assert str(composed.origins.of(("model", "layers", "act", key))) == where
+
+
+def test_names_are_written_out_wherever_layers_stand(configs, write):
+    write("model/cnn.yaml", """\
+blocks: {B: {layers: [ReLU, ReLU]}}
+layers:
+  - Tanh
+  - {type: Sequential, repeat: 2, layer: GELU}
+""")
+    write("experiment/e.yaml", "# @package _global_\nmodel: {blocks: {B: {layers: [ELU]}}}\n")
+    overrides = ["model=cnn", "experiment=e", "model.layers.0.unused=true", "model.layers.1.layer.approximate=tanh"]
+    model = compose([*overrides, "model.blocks.B.layers.0.alpha=2"]).values["model"]
+    assert model["blocks"]["B"]["layers"] == [{"type": "ELU", "alpha": 2}]
+    assert model["layers"][0] == {"type": "Tanh", "unused": True}
+    assert model["layers"][1]["layer"] == {"type": "GELU", "approximate": "tanh"}
+
+
+def test_files_reach_into_names_as_overrides_do(configs, write):
+    write("experiment/e.yaml", "# @package _global_\nmodel: {layers: {act: {inplace: true}}}\n")
+    composed = compose(["experiment=e"])
+    assert composed.values["model"]["layers"]["act"] == {"type": "ReLU", "inplace": True}
+    assert str(composed.origins.of(("model", "layers", "act", "inplace"))) == "configs/experiment/e.yaml:2"
 
 
 def test_all_faults_of_keys_come_at_once(configs):

@@ -37,7 +37,7 @@ def test_the_default_config_is_valid_anywhere():
     assert (composed.choices["model"], composed.choices["data"]) == ("cnn", "digits")
     assert composed.values["name"] == "digits_cnn"
     assert composed.values["scheduler"] is None
-    assert composed.values["callbacks"]["checkpoint"]["monitor"] == composed.values["task"]["monitor"]
+    assert composed.values["callbacks"]["best"]["monitor"] == composed.values["task"]["monitor"]
     assert str(composed.origins.of(("seed",))).startswith("configs/train.yaml:")
 
 

@@ -48,7 +48,7 @@ def test_the_test_configs_are_valid(configs):
         ("scheduler={interval: step}", "scheduler.type: missing\n  expected: a text"),
         ("callbacks.checkpoint=yes", "callbacks.checkpoint: wrong value\n  found:    'yes'\n  expected: a mapping, or null"),
         ("+callbacks.early={patience: 3}", "callbacks.early.type: missing\n  expected: a text"),
-        ("+hydra.run.dir=x", "hydra: can't be given here\n  hint:     Hydra's own settings have no use here; 'output_dir' says where runs lie"),
+        ("+hydra.run.dir=x", "hydra.run.dir: can't be given here\n  hint:     Hydra's own settings have no use here; 'output_dir' says where runs lie"),
         ("+sed=3", "sed: unknown key\n  did you mean 'seed'?"),
     ],
 )  # fmt: skip

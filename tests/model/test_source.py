@@ -53,7 +53,8 @@ sys.meta_path.insert(0, Blocker())
 folder = sys.argv[1]
 sys.path[:0] = [folder]
 results = {}
-for name, (title, inputs) in torch.load(f"{folder}/inputs.pt").items():
+torch.set_num_threads(1)
+for name, (title, inputs, varied) in torch.load(f"{folder}/jobs.pt").items():
     spec = importlib.util.spec_from_file_location(name, f"{folder}/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -62,11 +63,19 @@ for name, (title, inputs) in torch.load(f"{folder}/inputs.pt").items():
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modules = [name for name, _ in model.named_modules()]
     torch.manual_seed(4)
-    results[name] = {"state": state, "modules": modules, "output": model(**inputs) if isinstance(inputs, dict) else model(inputs)}
-    results[name]["after"] = dict(model.state_dict())
+    results[name] = {"state": state, "modules": modules, "output": model(*inputs), "after": dict(model.state_dict())}
+    if varied is not None:
+        with torch.device("meta"):
+            other = getattr(module, title)(**varied)
+        results[name]["varied"] = {key: tuple(value.shape) for key, value in other.state_dict().items()}
 assert "builder" not in sys.modules
 torch.save(results, f"{folder}/results.pt")
 """
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "zoo"))
+
+from zoo_cases import CASES as SHIPPED  # noqa: E402
+from zoo_cases import FACTS  # noqa: E402
 
 MODELS = {
     "tensors": (
@@ -352,6 +361,49 @@ MODELS = {
         lambda: torch.randn(2, 2, 8, 8),
         {"names": ["a", "b"], "size": 8, "extra": {"more": 1}},
     ),
+    "conditions": (
+        """
+        inputs: {x: [B, 4]}
+        args: {deep: true, norm: false, width: 6}
+        blocks:
+          Unit:
+            args: {width: required, skip: =width > 6}
+            layers:
+              fc: {type: Linear, out_features: =width}
+              skip_fc: {type: Linear, out_features: =width, when: =skip}
+              parts:
+                type: ModuleDict
+                layers:
+                  a: {type: Linear, out_features: =width}
+                  b: {type: Linear, in_features: 4, out_features: 3, when: =not skip}
+            forward: |
+              y = parts.a(fc(x))
+              return y if skip_fc is None else y + skip_fc(x)
+        layers:
+          first: {type: Unit, width: =width}
+          second: {type: Unit, width: =2 * width}
+          body:
+            type: Sequential
+            layers:
+              - {type: Linear, out_features: =width}
+              - {type: LayerNorm, when: =norm}
+              - {type: Tanh, when: =deep}
+              - {type: Linear, out_features: 5, when: =deep}
+          tail:
+            type: Sequential
+            layers:
+              act: {type: ReLU, when: =deep}
+              out: {type: Linear, out_features: 2}
+          list: {type: ModuleList, layers: {one: {type: Linear, out_features: 2}, two: ReLU}}
+        forward: |
+          x = tail(body(second(first(x))))
+          for layer in list:
+            x = layer(x)
+          return x
+        """.replace("list:", "named:").replace("in list", "in named"),
+        lambda: torch.randn(2, 4),
+        {},
+    ),
     "long": (
         """
         inputs: {query: [B, T, 8], memory: [B, S, 8]}
@@ -378,36 +430,56 @@ MODELS = {
     ),
 }  # fmt: skip
 
-SHIPPED = {
-    "cnn": (lambda: torch.randn(4, 1, 8, 8), {"num_classes": 10}),
-    "mlp": (lambda: torch.randn(4, 1, 8, 8), {"num_outputs": 10}),
-    "gpt": (lambda: torch.randint(0, 50, (2, 16)), {"vocab_size": 50, "length": 32}),
+VARIED = {
+    "autoencoder": {"hidden": [20, 10, 8]},
+    "bert": {"width": 64, "depth": 3},
+    "cnn": {"channels": 12},
+    "gpt": {"width": 64, "vocab": 77},
+    "gpt2": {"width": 64},
+    "llama": {"width": 64, "hidden": 80, "depth": 1},
+    "lstm_tagger": {"hidden": 10, "depth": 3},
+    "mlp": {"hidden": 20, "depth": 4},
+    "multitask": {"hidden": 24, "depth": 1},
+    "resnet18": {"width": 8, "depths": [1, 3, 2, 1]},
+    "resnet50": {"width": 8, "depths": [1, 3, 2, 1]},
+    "siamese": {"channels": 6, "code": 3},
+    "unet": {"width": 6, "depth": 3},
+    "vae": {"hidden": 30, "code": 7},
+    "vit": {"width": 64, "patch": 16},
 }
+"""Other arguments for the shipped models: the sizes in the printed files follow them."""
 
 CASES = [*MODELS, *SHIPPED]
 
 
 def read(name):
-    """The definition of a case, its inputs and its data."""
-    if name in SHIPPED:
-        document = read_yaml(shipped_configs() / f"model/{name}.yaml", f"configs/model/{name}.yaml")
-        inputs, data = SHIPPED[name]
-    else:
-        text, inputs, data = MODELS[name]
-        document = parse_yaml(textwrap.dedent(text), f"{name}.yaml")
-    title = name.capitalize()
+    """The definition of a case, values for its arguments, its data, and inputs by name."""
     torch.manual_seed(2)
-    return read_definition(document.value, Origins(document.origins), (), blocks(search_path()), title), inputs(), data
+    if name in SHIPPED:
+        case = SHIPPED[name]
+        document = read_yaml(shipped_configs() / f"model/{name}.yaml", f"configs/model/{name}.yaml")
+        given, data, inputs = case.args, FACTS, dict(zip(case.names, case.make(), strict=True))
+    else:
+        text, make, data = MODELS[name]
+        document = parse_yaml(textwrap.dedent(text), f"{name}.yaml")
+        given, inputs = {}, make()
+    title = "".join(part.capitalize() for part in name.split("_"))
+    definition = read_definition(document.value, Origins(document.origins), (), blocks(search_path()), title)
+    return definition, given, data, inputs if isinstance(inputs, dict) else {definition.inputs[0].name: inputs}
 
 
-def examples(definition, inputs):
-    """Shapes and dtypes of the tensors, by name, as a data set would tell them."""
-    values = inputs if isinstance(inputs, dict) else {definition.inputs[0].name: inputs}
-    return {
+def explored(definition, given, data, inputs):
+    """What exploring a case tells, with the shapes of its inputs as a data set would tell them."""
+    examples = {
         key: (tuple(value.shape), str(value.dtype).removeprefix("torch."))
-        for key, value in values.items()
+        for key, value in inputs.items()
         if isinstance(value, torch.Tensor)
     }
+    return explore(definition, given, data, examples)
+
+
+def shapes(state):
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 @pytest.fixture(scope="module")
@@ -422,20 +494,26 @@ def folder(tmp_path_factory):
     builder.register.layer(users.SourceScale)
     builder.register.function(users.source_shift)
     builder.register.initialiser(users.source_ramp_)
-    ours, inputs = {}, {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the other process: sums are split by threads
+    ours, jobs = {}, {}
     for name in CASES:
-        definition, values, data = read(name)
-        found = explore(definition, {}, data, examples(definition, values))
-        (path / f"{name}.py").write_text(source(definition, {}, data, found))
+        definition, given, data, inputs = read(name)
+        found = explored(definition, given, data, inputs)
+        (path / f"{name}.py").write_text(source(definition, given, data, found))
         torch.manual_seed(3)
-        model = construct(definition, {}, data, found.sizes)
+        model = construct(definition, given, data, found.sizes)
         state = {key: value.clone() for key, value in model.state_dict().items()}
         modules = [name for name, _ in model.named_modules()]
         torch.manual_seed(4)
-        output = model(**values) if isinstance(values, dict) else model(values)
+        output = model(*inputs.values())
         ours[name] = {"state": state, "modules": modules, "output": output, "after": dict(model.state_dict())}
-        inputs[name] = (definition.name, values)
-    torch.save(inputs, path / "inputs.pt")
+        if name in VARIED:
+            other = given | VARIED[name]
+            ours[name]["varied"] = shapes(explored(definition, other, data, inputs).model.state_dict())
+        jobs[name] = (definition.name, tuple(inputs.values()), VARIED.get(name))
+    torch.set_num_threads(threads)
+    torch.save(jobs, path / "jobs.pt")
     done = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, cwd=path)
     assert done.returncode == 0, done.stderr
     return path, ours, torch.load(path / "results.pt", weights_only=False)
@@ -476,3 +554,88 @@ def test_the_printed_file_is_formatted_and_clean(folder, name):
         [ruff, "check", "--select", "E,F,I,W,B", *options, file], capture_output=True, text=True, cwd=path
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_sizes_in_the_printed_file_follow_its_arguments(folder, name):
+    _, ours, theirs = folder
+    assert ours[name]["varied"] == theirs[name]["varied"] != shapes(ours[name]["state"])
+
+
+def test_every_shipped_model_is_printed():
+    assert set(SHIPPED) == set(VARIED) == {path.stem for path in (shipped_configs() / "model").glob("*.yaml")}
+
+
+def test_the_text_is_what_one_would_write_by_hand():
+    text = """
+        args: {channels: 16, depth: 2, classes: =data.num_classes}
+        inputs: {x: [B, 3, 16, 16]}
+        blocks:
+          Residual:
+            args: {channels: required}
+            layers:
+              conv: {type: Conv2d, out_channels: =channels, kernel_size: 3, padding: 1, bias: false}
+              norm: BatchNorm2d
+            # not the paper's order
+            forward: |
+              # the shortcut
+              return x + relu(norm(conv(x)))  # after the activation
+        layers:
+          stem: {type: Conv2d, out_channels: =channels, kernel_size: 3}
+          trunk: {type: Sequential, repeat: =depth, layer: {type: Residual, channels: =channels}}
+          head: {type: Sequential, layers: {pool: {type: AdaptiveAvgPool2d, output_size: 1}, flatten: Flatten, fc: {type: Linear, out_features: =classes}}}
+        forward: return head(trunk(stem(x)))
+    """
+    document = parse_yaml(textwrap.dedent(text), "net.yaml")
+    definition = read_definition(document.value, Origins(document.origins), (), None, "Net")
+    data = {"num_classes": 10}
+    assert source(definition, {"depth": 3}, data, explore(definition, {"depth": 3}, data)) == textwrap.dedent(
+        '''\
+        """Net in plain PyTorch, written by `builder show code` from net.yaml."""
+
+        from collections import OrderedDict
+
+        import torch.nn.functional as F
+        from torch import nn
+
+
+        # net.yaml:5
+        class Residual(nn.Module):
+            def __init__(self, *, channels):
+                super().__init__()
+                self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+                self.norm = nn.BatchNorm2d(channels)
+
+            def forward(self, x):  # net.yaml:11
+                # the shortcut
+                return x + F.relu(self.norm(self.conv(x)))  # after the activation
+
+
+        class Net(nn.Module):
+            def __init__(self, *, channels=16, depth=3, classes=10):
+                super().__init__()
+                self.stem = nn.Conv2d(3, channels, kernel_size=3)
+                self.trunk = nn.Sequential(*[Residual(channels=channels) for _ in range(depth)])
+                self.head = nn.Sequential(
+                    OrderedDict(
+                        pool=nn.AdaptiveAvgPool2d(1),
+                        flatten=nn.Flatten(),
+                        fc=nn.Linear(channels, classes),
+                    )
+                )
+
+            def forward(self, x):  # net.yaml:18
+                return self.head(self.trunk(self.stem(x)))
+        '''
+    )
+
+
+def test_a_users_layer_that_cannot_be_imported_is_said_so():
+    @builder.register.layer
+    class SourceInside(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    definition = read_definition({"layers": {"inside": "SourceInside"}}, Origins(), (), None, "Net")
+    text = source(definition, {}, {}, explore(definition, {}, {}))
+    assert "# SourceInside is not at the top level of test_source; it must move there to be imported.\n" in text

@@ -167,9 +167,7 @@ CRNN = """
 class Crnn(nn.Module):
     def __init__(self, letters=10, hidden=12):
         super().__init__()
-        self.features = nn.Sequential(
-            self.conv(1, 4), nn.MaxPool2d(2), self.conv(4, 8), nn.MaxPool2d((2, 1))
-        )
+        self.features = nn.Sequential(self.conv(1, 4), nn.MaxPool2d(2), self.conv(4, 8), nn.MaxPool2d((2, 1)))
         self.rnn = nn.LSTM(8 * 4, hidden, num_layers=2, bidirectional=True, batch_first=True)
         self.out = nn.Linear(2 * hidden, letters + 1)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from zoo_cases import CASES, flat, same_outputs, same_state
 
+
 @pytest.fixture(scope="module")
 def zoo():
     """All shipped models in eval mode with an example each."""

@@ -1,0 +1,256 @@
+"""What a model comes to, layer by layer: shapes, parameters, FLOPs, memory. Nothing is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from builder.errors import ConfigError
+from builder.inspect.dimensions import (
+    NamedCall,
+    NamedShape,
+    batch_dimensions,
+    free_dimensions,
+    inputs_of,
+    named_calls,
+)
+from builder.inspect.memory import Memory, memory
+from builder.inspect.meter import Meter
+from builder.model.infer import Exploration, rerun
+from builder.model.spec import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One module.
+
+    Shapes are those of its first call. `parameters` and `trainable` count all that lies in it, except what an earlier
+    module holds too; `flops` those of all its calls in one forward pass, None where the model wasn't run. `copies` is
+    more than one for a row that stands for several modules that are alike; its figures are those of one.
+    """
+
+    name: str
+    path: str
+    type: str
+    inputs: tuple[NamedShape, ...] = ()
+    outputs: tuple[NamedShape, ...] = ()
+    parameters: int = 0
+    trainable: int = 0
+    flops: int | None = None
+    calls: int = 0
+    trained: str = ""
+    """`yes`, `no`, `part`, or empty for a module without parameters."""
+    notes: tuple[str, ...] = ()
+    children: tuple[Row, ...] = ()
+    copies: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A model: the root of its rows, and what holds for all of it.
+
+    `sizes` are those of the free dimensions for which `flops` and `memory.activations` hold, `guessed` the free
+    dimensions of which neither data nor user said anything.
+    """
+
+    root: Row
+    sizes: Mapping[str, int]
+    batch: tuple[str, ...]
+    guessed: tuple[str, ...]
+    memory: Memory
+    ran: bool
+
+
+def summarise(
+    definition: Definition,
+    found: Exploration,
+    *,
+    batch: int | None = None,
+    known: Sequence[str] = (),
+    optimizer: Optimizer | None = None,
+) -> Summary:
+    """Measure a model that was explored.
+
+    Args:
+        definition: the model.
+        found: what its exploration told.
+        batch: samples in a batch; None for as many as it was explored with.
+        known: the inputs whose sizes the data set gave.
+        optimizer: the optimiser of `found.model`, for its state.
+
+    Raises:
+        ConfigError: the model doesn't run with a batch of that size.
+    """
+    names = named_calls(definition, found)
+    free = free_dimensions(definition, found)
+    first = batch_dimensions(definition, found)
+    sizes = free if batch is None else free | dict.fromkeys(first, batch)
+    meter = Meter(found.model)
+    if found.ran:
+        _measure(definition, found, sizes, meter, batch)
+    rows = _Rows(found, names, meter)
+    needed = memory(found.model, optimizer, meter.saved_bytes if found.ran else None)
+    return Summary(rows.root(definition.name), sizes, first, _guessed(definition, found, known), needed, found.ran)
+
+
+def _measure(
+    definition: Definition, found: Exploration, sizes: Mapping[str, int], meter: Meter, batch: int | None
+) -> None:
+    try:
+        rerun(found, inputs_of(definition, found, sizes), meter)
+    except ConfigError as error:
+        if batch is None:
+            raise
+        faults = [replace(fault, hint=fault.hint or f"it runs with batches of {_first_size(definition, found)}")
+                  for fault in error.faults]  # fmt: skip
+        raise ConfigError(*faults) from None
+
+
+def _first_size(definition: Definition, found: Exploration) -> int:
+    free = free_dimensions(definition, found)
+    return next((free[name] for name in batch_dimensions(definition, found)), 1)
+
+
+def _guessed(definition: Definition, found: Exploration, known: Sequence[str]) -> tuple[str, ...]:
+    """The free dimensions, besides the first ones, of inputs that no data set gives."""
+    said = {dim for item in definition.inputs if item.name in known for dim in item.shape or ()}
+    first = batch_dimensions(definition, found)
+    return tuple(dim for dim in free_dimensions(definition, found) if dim not in said and dim not in first)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Makes the rows of a model, depth first: what is met again is counted no more."""
+
+    found: Exploration
+    names: Mapping[str, NamedCall]
+    meter: Meter
+    modules: dict[int, str] = field(default_factory=dict)
+    parameters: dict[int, str] = field(default_factory=dict)
+
+    def root(self, name: str) -> Row:
+        """The row of the model."""
+        return self._row(self.found.model, name, "")
+
+    def _row(self, module: nn.Module, name: str, path: str, within: int = 1) -> Row:
+        """The row of a module in one that was called `within` times."""
+        if id(module) in self.modules:
+            return Row(name, path, type(module).__name__, notes=(f"is {self.modules[id(module)]}",))
+        self.modules[id(module)] = path
+        new, notes = self._own(module, path)
+        calls = self.meter.calls.get(path, 0)
+        children = tuple(
+            self._row(child, key, f"{path}.{key}" if path else key, calls or within)
+            for key, child in module._modules.items()
+            if child is not None
+        )
+        call = self.names.get(path, NamedCall((), ()))
+        return Row(
+            name, path, type(module).__name__, call.inputs, call.outputs,
+            parameters=sum(parameter.numel() for parameter in new) + sum(child.parameters for child in children),
+            trainable=sum(parameter.numel() for parameter in new if parameter.requires_grad)
+            + sum(child.trainable for child in children),
+            flops=self._flops(path, children), calls=calls, trained=_trained(module),
+            notes=(*self._calls(path, calls, within, children), *notes), children=children,
+        )  # fmt: skip
+
+    def _own(self, module: nn.Module, path: str) -> tuple[list[nn.Parameter], list[str]]:
+        """The module's own parameters that no earlier module has, and a note of each that one has."""
+        new, notes = [], []
+        for name, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            if id(parameter) in self.parameters:
+                notes.append(f"{name} is {self.parameters[id(parameter)]}")
+            else:
+                self.parameters[id(parameter)] = f"{path}.{name}" if path else name
+                new.append(parameter)
+        return new, notes
+
+    def _flops(self, path: str, children: Sequence[Row]) -> int | None:
+        if not self.found.ran:
+            return None
+        if path in self.meter.flops:
+            return self.meter.flops[path]
+        return sum(child.flops or 0 for child in children)
+
+    def _calls(self, path: str, calls: int, within: int, children: Sequence[Row]) -> Iterator[str]:
+        """How often it was called, where that isn't once a call of what it lies in.
+
+        Layers of a layer written in Python that isn't called are its own matter.
+        """
+        if calls > within:
+            yield f"{calls} calls"
+        elif not calls and self.found.ran and path in self.found.nodes and not any(map(_was_called, children)):
+            yield "not called"
+
+
+def _was_called(row: Row) -> bool:
+    return row.calls > 0 or any(map(_was_called, row.children))
+
+
+def _trained(module: nn.Module) -> str:
+    trainable = {parameter.requires_grad for parameter in module.parameters()}
+    return "part" if len(trainable) == 2 else "" if not trainable else "yes" if True in trainable else "no"
+
+
+def collapsed(row: Row) -> Row:
+    """The row with numbered children that are alike and follow each other drawn together: `0-31`."""
+    children: list[Row] = []
+    for child in map(collapsed, row.children):
+        last = children[-1] if children else None
+        if last is not None and child.name.isdecimal() and last.name.partition("-")[0].isdecimal():
+            if _kind(last) == _kind(child):
+                first = last.name.partition("-")[0]
+                children[-1] = replace(last, name=f"{first}-{child.name}", copies=last.copies + 1)
+                continue
+        children.append(child)
+    return replace(row, children=tuple(children))
+
+
+def _kind(row: Row) -> Row:
+    """The row without what differs between copies."""
+    return replace(row, name="", path="", copies=1, children=tuple(
+        replace(_kind(child), name=child.name, copies=child.copies) for child in row.children))  # fmt: skip
+
+
+def as_json(summary: Summary, depth: int | None = None) -> dict[str, Any]:
+    """The summary for programs: plain values, one entry a module, copies apart."""
+    needed = summary.memory
+    return {
+        "sizes": dict(summary.sizes),
+        "guessed": list(summary.guessed),
+        "parameters": summary.root.parameters,
+        "trainable": summary.root.trainable,
+        "flops": summary.root.flops,
+        "memory": {
+            "weights": needed.weights,
+            "gradients": needed.gradients,
+            "optimizer": needed.optimizer or None,
+            "optimizer_state": needed.optimizer_state,
+            "activations": needed.activations,
+            "total": needed.total,
+        },
+        "modules": [_as_json(row) for row, _ in walk(summary.root, depth)],
+    }
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    return {
+        "path": row.path, "type": row.type,
+        "inputs": [list(shape) for shape in row.inputs], "outputs": [list(shape) for shape in row.outputs],
+        "parameters": row.parameters, "trainable": row.trainable, "flops": row.flops, "calls": row.calls,
+        "notes": list(row.notes),
+    }  # fmt: skip
+
+
+def walk(row: Row, depth: int | None = None, at: int = 0) -> Iterator[tuple[Row, int]]:
+    """A row and those below it down to `depth`, each with its depth; the model itself has 0."""
+    yield row, at
+    if depth is None or at < depth:
+        for child in row.children:
+            yield from walk(child, depth, at + 1)
