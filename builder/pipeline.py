@@ -19,7 +19,7 @@ from builder.config.saved import dump_yaml, saved_yaml
 from builder.config.validate import validate
 from builder.data.load import Data, load
 from builder.data.module import DataModule
-from builder.errors import BuilderError, LayerError, dotted
+from builder.errors import BuilderError, ConfigError, LayerError, dotted
 from builder.model.build import construct
 from builder.model.explain import explain
 from builder.model.filled import filled
@@ -33,6 +33,7 @@ from builder.runs.folder import Run, one_line, open_run
 from builder.runs.git import repository
 from builder.settle import settle
 from builder.training.fit import FitResult, fit
+from builder.training.phase import try_out
 from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
@@ -102,6 +103,7 @@ def prepare(composed: Composed) -> Prepared:
     found = explore(definition, {}, data.facts.values, examples)
     inputs = {item.name: not item.optional for item in definition.inputs}
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
+    _try_out(task, data, found)
     build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins), values["scheduler"] or None, origins,
         metrics=task.metric_names(),
@@ -114,6 +116,37 @@ def _outputs(found: Exploration) -> tuple[str, ...] | None:
     if not found.ran:
         return None
     return tuple(map(str, found.outputs)) if isinstance(found.outputs, dict) else ()
+
+
+def _try_out(task: Task, data: Data, found: Exploration) -> None:
+    """Compute loss and metrics once, for the first samples and an output of the shapes that the model gives.
+
+    Raises:
+        ConfigError: they can't be computed.
+    """
+    sizes = {len(value) for value in found.inputs.values() if isinstance(value, torch.Tensor) and value.dim()}
+    samples = {name: tensor[: max(sizes)] for name, tensor in data.splits["train"].items()} if found.ran else {}
+    if len(sizes) == 1 and {len(tensor) for tensor in samples.values()} == sizes and _is_plain(found.outputs):
+        fault = try_out(task, samples, _stand_in(found.outputs))
+        if fault is not None:
+            raise ConfigError(fault)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of tensors, mappings, lists and tuples."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, torch.Tensor) or (type(value) in (list, tuple) and all(map(_is_plain, value)))
+
+
+def _stand_in(value: Any) -> Any:
+    """An output with numbers in it, of the shapes and dtypes of one on the meta device."""
+    if isinstance(value, torch.Tensor):
+        made = torch.zeros(value.shape, dtype=value.dtype)
+        return made.uniform_(generator=torch.Generator().manual_seed(0)) if made.is_floating_point() else made
+    if isinstance(value, Mapping):
+        return {key: _stand_in(item) for key, item in value.items()}
+    return type(value)(map(_stand_in, value))
 
 
 def check(composed: Composed) -> CheckReport:
@@ -170,6 +203,7 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
             raise
         except BaseException as error:
             told = _explained(error)
+            told.add_note(f"run:      {run.path}")
             run.seal("failed", reason=one_line(told))
             if told is error:
                 raise

@@ -121,6 +121,8 @@ def _tell(error: Exception, debug: bool) -> int:
         code = 1
         hint = "" if debug else "; run with --debug for the stack trace"
         _print_error(f"{type(error).__name__}: {error}{hint}", "internal error")
+    for note in getattr(error, "__notes__", ()):  # where the run lies, what else went wrong
+        print(f"  {note}", file=sys.stderr)
     if debug:
         traceback.print_exception(error)
     return code

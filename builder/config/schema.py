@@ -30,7 +30,11 @@ _NODE_KEYS: dict[str, Node] = {}
 _DEFINITION_KEYS: dict[str, Node] = {}
 _DEFINITION = Section("a module definition", _DEFINITION_KEYS)
 _NODE = Section(
-    "a layer: a type's name, a mapping with a type, or a definition", _NODE_KEYS, open=True, short=TEXT, short_for="type"
+    "a layer: a type's name, a mapping with a type, or a definition",
+    _NODE_KEYS,
+    open=True,
+    short=TEXT,
+    short_for="type",
 )
 _DEFINITION_KEYS.update(
     name=Field("the class's name", TEXT),

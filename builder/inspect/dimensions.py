@@ -16,7 +16,7 @@ import torch
 
 from builder.errors import ConfigError
 from builder.model.infer import Exploration, rerun
-from builder.model.misfit import Call
+from builder.model.record import Call
 from builder.model.spec import Definition
 
 Sizes = Mapping[str, int]
@@ -94,23 +94,27 @@ def named_calls(definition: Definition, found: Exploration) -> dict[str, NamedCa
         except ConfigError:
             return None
 
-    names, points, runs = _experiment(actual, run)
+    calls = {call.path: call for call in found.calls}
+    names, points, runs = _experiment(actual, calls, run)
     speller = _Speller(names, points)
-    last = {call.path: call for call in found.calls}
-    return {path: _name(call, [calls.get(path) for calls in runs], speller) for path, call in last.items()}
+    return {path: _name(call, [calls.get(path) for calls in runs], speller) for path, call in calls.items()}
+
+
+Run = Callable[[Sizes], Mapping[str, Call] | None]
+"""Runs the model with these sizes: the calls by module path, None if it doesn't run."""
 
 
 def _experiment(
-    actual: Sizes, run: Callable[[Sizes], Mapping[str, Call] | None]
+    actual: Sizes, calls: Mapping[str, Call], run: Run
 ) -> tuple[tuple[str, ...], list[Sizes], list[Mapping[str, Call]]]:
-    """Runs at a base, then with each free dimension moved alone, then with all moved, then at the actual sizes.
+    """Runs at a base, then with each free dimension moved alone, then with all moved; and `calls`, at the actual sizes.
 
     Returns:
         The dimensions that can be moved, the sizes of the runs, and the calls of each.
     """
-    base, calls = _base(actual, run)
+    base, first = _base(actual, calls, run)
     moved: dict[str, int] = {}
-    points, runs = [base], [calls]
+    points, runs = [base], [first]
     for name, size in base.items():
         for other in (2 * size, size // 2, size + 1):
             found = run({**base, name: other}) if other else None
@@ -119,28 +123,26 @@ def _experiment(
                 points.append({**base, name: other})
                 runs.append(found)
                 break
-    for sizes in ({**base, **moved}, actual):
-        found = run(sizes)
-        if found is None:
-            return (), [base], [calls]
-        points.append(sizes)
-        runs.append(found)
-    return tuple(moved), points, runs
+    together = runs[-1] if len(moved) == 1 else run({**base, **moved})
+    if together is None:
+        return (), [actual], [calls]
+    return tuple(moved), [*points, {**base, **moved}, actual], [*runs, together, calls]
 
 
-def _base(actual: Sizes, run: Callable[[Sizes], Mapping[str, Call] | None]) -> tuple[Sizes, Mapping[str, Call]]:
+def _base(actual: Sizes, calls: Mapping[str, Call], run: Run) -> tuple[Sizes, Mapping[str, Call]]:
     """Sizes that are all different and that strides divide without a rest, as far as the model runs with them."""
     even = {name: _even(size) * (index + 1) for index, (name, size) in enumerate(actual.items())}
-    calls = run(even)
-    if calls is not None:
-        return even, calls
+    for fixed in (None, *actual):  # often one dimension, the channels, can't be moved
+        sizes = even if fixed is None else {**even, fixed: actual[fixed]}
+        found = run(sizes)
+        if found is not None:
+            return sizes, found
     base = dict(actual)
-    best = run(base) or {}
     for name, size in even.items():
-        calls = run({**base, name: size})
-        if calls is not None:
-            base[name], best = size, calls
-    return base, best
+        found = run({**base, name: size})
+        if found is not None:
+            base[name], calls = size, found
+    return base, calls
 
 
 def _even(size: int) -> int:

@@ -130,7 +130,10 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        *batches, length, _ = query.shape
+        # as the kernels lay it out: heads beside features
+        output = query.new_empty(*batches[:-1], length, *batches[-1:], value.shape[-1])
+        output = output.transpose(-3, -2) if batches else output
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(*(tensor for tensor in (query, key, value, mask, output, rows) if tensor is not None))
         return output

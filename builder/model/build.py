@@ -16,7 +16,7 @@ from builder.config.origin import Origins
 from builder.config.tree import has_interpolation
 from builder.config.yaml_file import read_yaml
 from builder.errors import ConfigError, Fault, nearest
-from builder.model.infer import SkipInit, explore
+from builder.model.infer import SkipInit, find_sizes
 from builder.model.make import Maker, Names, Refused, Sizes
 from builder.model.read import read_definition
 from builder.model.spec import Definition
@@ -31,7 +31,7 @@ def construct(
         definition: the model.
         given: values for its arguments.
         data: facts of the data set.
-        sizes: the sizes that were left out, as `explore` found them.
+        sizes: the sizes that were left out, as `explore` or `find_sizes` found them.
         device: where parameters and buffers are made; `meta` makes them without memory and without initial values.
 
     Raises:
@@ -85,7 +85,7 @@ def build(
         name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
     raw = _resolved(raw, origins, args) if isinstance(raw, dict) else raw
     definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
-    sizes = explore(definition, args, data or {}, _examples(inputs or {}, definition), complete=False).sizes
+    sizes = find_sizes(definition, args, data or {}, _examples(inputs or {}, definition))
     return construct(definition, args, data or {}, sizes, device)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from builder.errors import Fault, nearest
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
 from builder.model.classes import DefinedModule, class_of
+from builder.model.recall import Recall
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
 from builder.model.spec import Definition, Node, Place, TensorSpec, Value
@@ -51,6 +52,8 @@ class Maker:
     """Module path → the definition that it is an instance of; filled when exploring."""
     keys: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """Module path → what decides the shapes inside: its definition, and all that this sees; filled when exploring."""
+    recall: Recall | None = None
+    """With one, the maker is sketching: a block is made when it is called with inputs of a new shape."""
     classes: dict[int, type[nn.Module]] = field(default_factory=dict)
     guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Module path → the sizes that another run contradicted."""
@@ -63,16 +66,21 @@ class Maker:
         """
         return self._definition(definition, given, {"data": data}, "")
 
+    def definition(self, definition: Definition, given: Names, outer: Names, path: str) -> nn.Module:
+        """An instance of a block or of a node's own definition.
+
+        Raises:
+            Refused: it can't be made.
+        """
+        return self._definition(definition, given, outer, path)
+
     def _definition(self, definition: Definition, given: Names, outer: Names, path: str) -> nn.Module:
         """An instance of a definition; `outer` is what it sees besides its own arguments."""
         if self.exploring:
             self.made[path] = definition
-        names = dict(outer)
-        for name, argument in definition.args.items():
-            names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
+        names = self.names(definition, given, outer)
         if self.exploring:
-            seen = repr([(name, value) for name, value in names.items() if name != "data"])
-            self.keys[path] = (id(definition), seen)
+            self.keys[path] = key_of(definition, names)
         cls = self._class_of(definition)
         module: Any = cls.__new__(cls)
         nn.Module.__init__(module)
@@ -93,6 +101,17 @@ class Maker:
         for target, source, place in definition.tie:
             self._tie(module, target, source, place)
         return module
+
+    def names(self, definition: Definition, given: Names, outer: Names) -> dict[str, Any]:
+        """What the inside of a definition's instance sees.
+
+        Raises:
+            Refused: a default can't be computed.
+        """
+        names = dict(outer)
+        for name, argument in definition.args.items():
+            names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
+        return names
 
     def _class_of(self, definition: Definition) -> type[nn.Module]:
         if id(definition) not in self.classes:
@@ -125,13 +144,12 @@ class Maker:
             self.nodes[path] = node
         if node.kind == "layer":
             return self.layer(node, names, path)
-        if node.kind == "definition":
-            assert node.definition is not None
-            return self._definition(node.definition, {}, names, path)
-        if node.kind == "block":
-            assert node.definition is not None
+        if node.definition is not None:
             given = {key: self._value(value, node.argument_places[key], names) for key, value in node.arguments.items()}
-            return self._definition(node.definition, given, {}, path)
+            outer = names if node.kind == "definition" else {}
+            if self.recall is not None:
+                return Sketched(self, node.definition, given, outer, path)
+            return self._definition(node.definition, given, outer, path)
         return self._container(node, names, path)
 
     def _container(self, node: Node, names: Names, path: str) -> nn.Module:
@@ -311,6 +329,51 @@ class Pending(nn.Module):
         return not self._made and self._path not in self._maker.sizes
 
 
+class Sketched(nn.Module):
+    """A block that stands for its kind: made only when it is called with inputs for which no equal block has run."""
+
+    def __init__(self, maker: Maker, definition: Definition, given: Names, outer: Names, path: str) -> None:
+        super().__init__()
+        self._maker, self._path = maker, path
+        self._key = key_of(definition, maker.names(definition, given, outer))
+        self._make = partial(maker.definition, definition, given, outer, path)
+        self._made: tuple[nn.Module, ...] = ()
+        self._called = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the block gives, or an equal one gave."""
+        self.__dict__["_called"] = True
+        assert self._maker.recall is not None
+        return self._maker.recall.call(self._path, self._key, self._run, *args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        return self.made()(*args, **kwargs)
+
+    def made(self) -> nn.Module:
+        """The block itself."""
+        if not self._made:
+            self.__dict__["_made"] = (self._make(),)
+        return self._made[0]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made(), name)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether something in the block may lack sizes: it was never called, or parts of it were not."""
+        return not self._called or any(untouched(module) for module in self._made)
+
+
+def untouched(model: nn.Module) -> bool:
+    """Whether a sketch leaves open if all sizes are known."""
+    return bool(idle(model)) or any(part.untouched for part in model.modules() if isinstance(part, Sketched))
+
+
+def key_of(definition: Definition, names: Names) -> tuple[Any, ...]:
+    """What decides all shapes inside an instance of a definition, besides those of its inputs."""
+    return id(definition), repr([(name, value) for name, value in names.items() if name != "data"])
+
+
 def idle(model: nn.Module) -> list[str]:
     """The paths of the layers whose sizes are still not known."""
     return [path for path, module in model.named_modules() if isinstance(module, Pending) and module.idle]
@@ -328,13 +391,13 @@ def _as_written_by_hand(target: Callable[..., Any], name: str, value: Any) -> An
     """A value from YAML as one would write it in Python: a dtype for its name, a tuple for a list."""
     if name == "dtype" and isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype):
         return getattr(torch, value)
-    if isinstance(value, list) and name not in _list_parameters(target):
+    if isinstance(value, list) and name not in list_parameters(target):
         return tuple(_as_written_by_hand(target, "", item) for item in value)
     return value
 
 
 @cache
-def _list_parameters(target: Callable[..., Any]) -> frozenset[str]:
+def list_parameters(target: Callable[..., Any]) -> frozenset[str]:
     """The parameters of a callable that are declared to be lists."""
     parameters = inspect.signature(target).parameters.values()
     return frozenset(item.name for item in parameters if "list" in str(item.annotation).lower())

@@ -3,67 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
 from builder.errors import DEFAULT, Fault, Origin, Path
 from builder.model.classes import DefinedModule
 from builder.model.explain import explain
 from builder.model.make import Pending
+from builder.model.record import Record
 from builder.model.sizes import rules
 from builder.model.spec import Node
-
-Shape = tuple[int, ...]
 
 SETS_OUTPUT = (
     "out_features", "out_channels", "embedding_dim", "hidden_size", "num_features", "num_channels", "normalized_shape",
     "embed_dim", "d_model",
 )  # fmt: skip
 """Arguments that set the size of what a layer gives, most telling first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The first call of a module: the shapes of the tensors that went in and came out."""
-
-    path: str
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-
-
-@dataclass(slots=True)
-class Record:
-    """What happened so far in a run: finished calls, calls still running, and which module gave which tensor."""
-
-    calls: dict[str, Call] = field(default_factory=dict)
-    running: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
-    givers: list[tuple[torch.Tensor, str]] = field(default_factory=list)
-
-    def giver(self, inputs: tuple[Any, ...]) -> str | None:
-        """The path of the innermost module that gave one of these tensors; else of the one that finished last."""
-        for tensor, path in self.givers:
-            if any(tensor is value for value in inputs):
-                return path
-        return next(reversed(self.calls), None)
-
-
-def tensors(value: Any) -> tuple[torch.Tensor, ...]:
-    """All tensors in a value, in order."""
-    if isinstance(value, torch.Tensor):
-        return (value,)
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return tuple(tensor for item in value for tensor in tensors(item))
-    return ()
-
-
-def shapes(value: Any) -> tuple[Shape, ...]:
-    """The shapes of all tensors in a value, in order."""
-    return tuple(tuple(tensor.shape) for tensor in tensors(value))
 
 
 def misfit(model: nn.Module, error: Exception, record: Record, nodes: Mapping[str, Node]) -> Fault:

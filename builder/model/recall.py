@@ -7,16 +7,13 @@ costs what one with one block costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
-from builder.model.make import Maker
-from builder.model.misfit import Call, Record
+from builder.model.record import Call
 
 PLAIN = (type(None), bool, int, float, str)
 
@@ -34,56 +31,45 @@ class Unknown(Exception):
     """A value that is more than shapes and plain numbers; calls with it are not remembered."""
 
 
+@dataclass(slots=True)
 class Recall:
-    """Stands before the `forward` of each block of an explored model, while it is active (`with`)."""
+    """What the parts of one model gave so far; `sizes` and `calls` are where their insides are noted by path."""
 
-    def __init__(self, model: nn.Module, maker: Maker, record: Record) -> None:
-        self._model, self._maker, self._record = model, maker, record
-        self._known: dict[Any, Memory] = {}
-        self._changed: list[nn.Module] = []
+    sizes: dict[str, dict[str, Any]]
+    calls: dict[str, Call] = field(default_factory=dict)
+    known: dict[Any, Memory] = field(default_factory=dict)
 
-    def __enter__(self) -> None:
-        keys = self._maker.keys
-        for path, module in self._model.named_modules():
-            if path and path in keys:
-                module.__dict__["forward"] = partial(self._call, path, keys[path], module.forward)
-                self._changed.append(module)
-
-    def __exit__(self, *error: Any) -> None:
-        for module in self._changed:
-            del module.__dict__["forward"]
-
-    def _call(self, path: str, key: Any, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, path: str, key: Any, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The output of the part at `path`; `key` says all that decides its shapes besides its inputs."""
         try:
             key = (key, tuple(_signature((args, kwargs))))
         except Unknown:
             return forward(*args, **kwargs)
-        memory = self._known.get(key)
+        memory = self.known.get(key)
         if memory is not None:
             return self._recalled(path, memory)
-        sizes, calls = len(self._maker.sizes), len(self._record.calls)
+        sizes, calls = len(self.sizes), len(self.calls)
         output = forward(*args, **kwargs)
         try:
-            output_kept = _copied(output)
+            kept = _copied(output)
         except Unknown:
             return output
         depth = len(path) + 1
-        self._known[key] = Memory(
-            output_kept,
-            tuple((name[depth:], found) for name, found in islice(self._maker.sizes.items(), sizes, None)),
+        self.known[key] = Memory(
+            kept,
+            tuple((name[depth:], found) for name, found in islice(self.sizes.items(), sizes, None)),
             tuple(
-                Call(call.path[depth:], call.inputs, call.outputs)
-                for call in islice(self._record.calls.values(), calls, None)
+                Call(call.path[depth:], call.inputs, call.outputs) for call in islice(self.calls.values(), calls, None)
             ),
         )
         return output
 
     def _recalled(self, path: str, memory: Memory) -> Any:
         for name, sizes in memory.sizes:
-            self._maker.sizes.setdefault(f"{path}.{name}", sizes)
+            self.sizes.setdefault(f"{path}.{name}", sizes)
         for call in memory.calls:
             name = f"{path}.{call.path}"
-            self._record.calls.setdefault(name, Call(name, call.inputs, call.outputs))
+            self.calls.setdefault(name, Call(name, call.inputs, call.outputs))
         return _copied(memory.output)
 
 

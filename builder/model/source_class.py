@@ -88,7 +88,7 @@ class ClassPrinter:
             if self.given is not None and (name in self.given or argument.required):
                 own[name] = literal(self.names[name])
             elif free_names(argument.default):
-                own[name] = "None"
+                own[name] = self.file.absent(self.definition, name)
             else:
                 own[name] = None if argument.required else self.file.value(argument.default)
         loaded = {node.id for node in ast.walk(ast.parse("\n".join(body))) if isinstance(node, ast.Name)}
@@ -101,7 +101,8 @@ class ClassPrinter:
         definition = self.definition
         for name, argument in definition.args.items():
             if free_names(argument.default) and name not in (self.given or {}):
-                yield f"if {name} is None:\n{INDENT}{name} = {self.file.value(argument.default)}"
+                absent = self.file.absent(definition, name)
+                yield f"if {name} is {absent}:\n{INDENT}{name} = {self.file.value(argument.default)}"
         if definition.forward is None and definition.numbered and definition.sections == ("layers",):
             yield f"super().__init__({', '.join(self._items(definition.layers, 0))})"
         else:

@@ -11,12 +11,12 @@ import torch
 from builder.errors import Path
 from builder.lang.formula import Formula
 from builder.model.infer import Exploration
-from builder.model.make import Names, _list_parameters
+from builder.model.make import Names, list_parameters
 from builder.model.scope import evaluate
-from builder.model.source_names import Formulas, Imports, literal, sequence
+from builder.model.source_names import Formulas, Imports, literal, parsed, sequence
 from builder.model.source_sizes import COUNTER, Found
 from builder.model.source_visits import Visit
-from builder.model.spec import Node, Value
+from builder.model.spec import Definition, Node, Value
 
 
 @dataclass(slots=True)
@@ -48,7 +48,13 @@ class File:
 
     def slot(self, node: Node, argument: str) -> str:
         """What is filled in for an argument that was left out."""
-        return ast.unparse(self.sizes.slots[node.place.path, argument])
+        tree = parsed(ast.unparse(self.sizes.slots[node.place.path, argument]))
+        return ast.unparse(Formulas(self.data, {}, self.imports).visit(tree))
+
+    def absent(self, definition: Definition, name: str) -> str:
+        """The default that stands for an argument's formula: `None`, unless the config gives that as a value."""
+        places = (visit.node for visit in self.first.values() if visit.node.definition is definition)
+        return "..." if any(node.arguments.get(name, 0) is None for node in places) else "None"
 
     def value(self, value: Value, depth: int = 0, *, lists: bool = False) -> str:
         """A value of the config, inside `depth` repeats; its lists as tuples, unless `lists`."""
@@ -64,7 +70,7 @@ class File:
     def argument(self, node: Node, key: str, depth: int) -> str:
         """An argument of a layer that is no layer itself: tuples for lists, a dtype for its name."""
         assert node.target is not None
-        value, lists = node.arguments[key], key in _list_parameters(node.target)
+        value, lists = node.arguments[key], key in list_parameters(node.target)
         now = evaluate(value, self.first[node.place.path].names)
         text = self.value(value, depth, lists=lists)
         if key == "dtype" and isinstance(now, str) and isinstance(getattr(torch, now, None), torch.dtype):

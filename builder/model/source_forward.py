@@ -105,7 +105,11 @@ class _Body:
             lines[at] = lines[at].replace("if", "elif", 1)
             yield from lines
             return
-        yield f"{INDENT * depth}else:"
+        between = range((node.body[-1].end_lineno or 0) - self.offset + 1, only.lineno - self.offset)
+        behind = [
+            self.comments.pop(line).text for line in between if line in self.comments and not self.comments[line].alone
+        ]
+        yield "  ".join([f"{INDENT * depth}else:", *behind])
         yield from self.block(node.orelse, depth + 1)
 
     def _commented(self, lines: list[str], first: int, last: int, depth: int) -> list[str]:

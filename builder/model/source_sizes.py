@@ -148,8 +148,7 @@ class _Class:
         then = _symbolic(before, rest, place.depth) or _constant(rest)
         if then is not None and (start := _by_instance(first)) is not None:
             return _first_or(self._parameter(place, start), then, place.depth)
-        values = _by_instance(place.seen)
-        if values is not None:
+        if (values := _by_instance(place.seen)) is not None:
             return self._parameter(place, values)
         copies: dict[tuple[int, str], dict[tuple[int, ...], Any]] = {}
         for item in place.seen:

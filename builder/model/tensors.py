@@ -97,7 +97,7 @@ def read_tensors(raw: Any, role: Literal["parameter", "buffer"], context: Contex
 
 def _read_tensor(name: str, raw: Any, role: Literal["parameter", "buffer"], context: Context) -> TensorSpec:
     _check_tensor_name(name, context, role)
-    details = {"shape": raw} if isinstance(raw, list) else raw
+    details: Any = {"shape": raw} if isinstance(raw, list) else raw
     if not isinstance(details, dict):
         context.fault(f"a {role} is a mapping", found=raw, expected="for example `{shape: [8], init: ones_}`")
         details = {"shape": [], "init": "zeros_"}

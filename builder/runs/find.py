@@ -6,9 +6,9 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from builder.durable import told
 from builder.errors import UsageError, nearest
 from builder.runs import status
-from builder.durable import told
 
 _SHOWN = 5
 

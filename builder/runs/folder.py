@@ -14,8 +14,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
 from builder import durable
+from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
 from builder.runs import manifest, status
 from builder.runs.lock import Lock
 from builder.runs.process import this_process

@@ -6,8 +6,8 @@ import errno
 import fcntl
 import pathlib
 
-from builder.errors import RunError
 from builder.durable import told
+from builder.errors import RunError
 
 FILE = ".lock"
 

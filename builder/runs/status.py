@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from builder.errors import RunError
 from builder.durable import told, write_json
+from builder.errors import RunError
 from builder.runs.process import Process
 
 FILE = "status.json"

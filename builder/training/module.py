@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from builder.errors import RunError
 from builder.training.phase import Phase
 from builder.training.seeding import reseed
 from builder.training.task import Task
@@ -91,9 +90,6 @@ class TrainingModule(pl.LightningModule):
         task = self.task
         values = task.names(batch, self.model(*task.arguments(batch)))
         loss = self._loss(values)
-        if not isinstance(loss, Tensor) or loss.dim():
-            found = f"of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-            raise RunError(f"the loss has to be a tensor without dimensions; it is {found}")
         phase.add(loss, values, len(next(iter(batch.values()))))
         return loss
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from builder.training.raised import raised
+from builder.errors import Fault
+from builder.training.raised import TermError, raised
 from builder.training.task import Task
 
 FOLD = 256
@@ -27,6 +28,7 @@ class Phase:
     def __init__(self, name: str, task: Task) -> None:
         self.name = name
         self.metrics = {key: metric.make() for key, metric in task.metrics.items()}
+        self._places = {key: metric.component for key, metric in task.metrics.items()}
         self._terms = {key: metric.of for key, metric in task.metrics.items()}
         self._losses: list[Tensor] = []
         self._sizes: list[int] = []
@@ -59,9 +61,9 @@ class Phase:
         if self._sum is None:
             return {}
         values = {f"{self.name}/loss": self._sum / self._count}
-        for key, metric in self.metrics.items():
+        for key in self.metrics:
             self._update(key)
-            values |= _scalars(f"{self.name}/{key}", metric.compute())
+            values |= _scalars(f"{self.name}/{key}", self._call(key, "compute"))
         return values
 
     def reset(self) -> None:
@@ -85,10 +87,39 @@ class Phase:
         if not pending:
             return
         if len(pending) > 1 and _can_join(pending, type(self.metrics[key])):
-            self.metrics[key].update(*(torch.cat(column) for column in zip(*pending, strict=True)))
+            self._call(key, "update", *(torch.cat(column) for column in zip(*pending, strict=True)))
         else:
             for arguments in pending:
-                self.metrics[key].update(*arguments)
+                self._call(key, "update", *arguments)
+
+    def _call(self, key: str, method: str, *arguments: Any) -> Any:
+        """Call a metric; what it raises says where in the config it stands."""
+        try:
+            return getattr(self.metrics[key], method)(*arguments)
+        except Exception as error:  # whatever torchmetrics raises
+            place = self._places[key]
+            names = {f"input {index}": argument for index, argument in enumerate(arguments, 1)}
+            raise raised(error, place.path, place.origin, names) from error
+
+
+def try_out(task: Task, batch: Mapping[str, Tensor], output: Any) -> Fault | None:
+    """What is wrong with loss, prediction and metrics of a task, found by computing them for one batch.
+
+    Args:
+        task: the task.
+        batch: tensors as the data set gives them.
+        output: what the model gives for the batch, or tensors of the same shapes and dtypes.
+    """
+    phase = Phase("train", task)
+    try:
+        values = task.names(batch, output)
+        phase.add(task.loss.function(values), values, len(next(iter(batch.values()))))
+        for key in phase.metrics:
+            phase._update(key)
+    except TermError as error:
+        # Whether a matrix can be decomposed depends on its values, which may be other ones here.
+        return None if isinstance(error.__cause__, torch.linalg.LinAlgError) else error.fault
+    return None
 
 
 def _detached(value: Any) -> Any:

@@ -24,9 +24,7 @@ class TermError(RunError):
         return str(self.fault)
 
 
-def told(
-    term: Callable[[Mapping[str, Any]], Any], path: Path, origin: Origin
-) -> Callable[[Mapping[str, Any]], Any]:
+def told(term: Callable[[Mapping[str, Any]], Any], path: Path, origin: Origin) -> Callable[[Mapping[str, Any]], Any]:
     """The same function of named values, whose exceptions say where in the config it is written.
 
     Raises:
@@ -49,7 +47,7 @@ def raised(error: Exception, path: Path, origin: Origin, values: Mapping[str, An
     if values.get("prediction") is values.get("output"):
         names = [name for name in names if name != "prediction"]
     shapes = ", ".join(text for name in names for text in _shapes(name, values[name]))
-    return TermError(Fault(f"{type(error).__name__}: {first}", path, origin, _Text(shapes)))
+    return TermError(Fault(f"{type(error).__name__}: {first}", path, origin, _Text(shapes) if shapes else None))
 
 
 class _Text(str):

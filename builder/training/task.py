@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from builder.catalog.component import Component
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Path, nearest
-from builder.training.raised import told
+from builder.errors import ConfigError, Fault, Path, nearest
+from builder.training.raised import TermError, told
 from builder.training.terms import Expression, TaskReader
 
 KEYS = ("inputs", "loss", "prediction", "metrics", "monitor", "mode")
@@ -157,7 +157,7 @@ def _read_loss(section: Any, reader: TaskReader, path: Path) -> Loss | None:
     names = ("output", "prediction", *reader.tensors)
     if isinstance(section, str):
         expression = reader.expression(section, names, path)
-        return None if expression is None else Loss(told(expression, path, reader.origins.of(path)))
+        return None if expression is None else Loss(_scalar(expression, path, reader))
     if section is None:
         reader.fault("a task needs a loss", path, expected="an expression, e.g. cross_entropy(output, target)")
         return None
@@ -165,7 +165,22 @@ def _read_loss(section: Any, reader: TaskReader, path: Path) -> Loss | None:
     module = reader.loss(section, path)
     if module is None or of is None:
         return None
-    return Loss(told(lambda values: module(*(term(values) for term in of)), path, reader.origins.of(path)), module)
+    return Loss(_scalar(lambda values: module(*(term(values) for term in of)), path, reader), module)
+
+
+def _scalar(term: Expression, path: Path, reader: TaskReader) -> Expression:
+    """A loss whose exceptions say where it is written, and which is refused if it isn't a single number."""
+    origin = reader.origins.of(path)
+    loss_of = told(term, path, origin)
+
+    def loss(values: Mapping[str, Any]) -> Tensor:
+        value = loss_of(values)
+        if not isinstance(value, Tensor) or value.dim():
+            found = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise TermError(Fault(f"the loss has to be a tensor without dimensions; it is {found}", path, origin))
+        return value
+
+    return loss
 
 
 def _read_metrics(section: Mapping[str, Any], reader: TaskReader, path: Path) -> dict[str, TaskMetric]:
@@ -178,7 +193,7 @@ def _read_metrics(section: Mapping[str, Any], reader: TaskReader, path: Path) ->
         of = reader.terms(part, ("prediction", "target"), names, place)
         component = reader.metric(part, place)
         if component is not None and of is not None:
-            metrics[name] = TaskMetric(component, of)
+            metrics[name] = TaskMetric(component, tuple(told(term, place, reader.origins.of(place)) for term in of))
     return metrics
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as Folder
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,11 +15,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from builder.catalog.arguments import check_arguments
 from builder.catalog.component import Component
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Fault
+from builder.errors import ConfigError, Fault, Path
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
 from builder.training.loggers import make_logger, read_loggers
 from builder.training.progress import ProgressBar
+from builder.training.quiet import quiet_lightning
 from builder.training.task import Task
 
 WITHHELD = ("callbacks", "logger", "plugins", "default_root_dir")
@@ -36,17 +37,20 @@ class TrainerParts:
 
 
 def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> TrainerParts:
-    """The parts that the sections `trainer`, `callbacks` and `logger` of `config` name; makes nothing.
+    """The parts that the sections `trainer`, `callbacks` and `logger` of `config` name.
+
+    A Trainer is made of the arguments, to see that Lightning takes them on this machine.
 
     Raises:
         ConfigError: the sections are wrong; all faults at once.
     """
-    path = ("trainer",)
+    path: Path = ("trainer",)
     arguments = dict(config.get("trainer") or {})
     faults = check_arguments(
         "trainer", "Trainer", pl.Trainer, arguments,
         path=path, origin_of=lambda key: origins.of((*path, key)), withheld=WITHHELD,
     )  # fmt: skip
+    faults = faults or _refused(arguments, origins, path)
     callbacks, more = read_callbacks(config.get("callbacks"), task.metric_names(), origins)
     faults += more
     loggers, more = read_loggers(config.get("logger"), origins)
@@ -56,8 +60,28 @@ def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> Tra
     return TrainerParts(arguments, callbacks, loggers)
 
 
+def _refused(arguments: Mapping[str, Any], origins: Origins, path: Path) -> list[Fault]:
+    """What Lightning says against the arguments, at the one without which it says nothing."""
+    error = _objection(arguments)
+    if error is None:
+        return []
+    rest = ((name, {key: value for key, value in arguments.items() if key != name}) for name in arguments)
+    place = next(((*path, name) for name, others in rest if _objection(others) is None), path)
+    return [Fault(f"Lightning refuses the trainer: {error}", place, origins.of(place))]
+
+
+def _objection(arguments: Mapping[str, Any]) -> Exception | None:
+    without = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    try:
+        with quiet_lightning():
+            pl.Trainer(**{**arguments, **without})
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        return error
+    return None
+
+
 def make_trainer(
-    parts: TrainerParts, task: Task, run_dir: Path, origins: Origins, *, quiet: bool = False
+    parts: TrainerParts, task: Task, run_dir: Folder, origins: Origins, *, quiet: bool = False
 ) -> pl.Trainer:
     """The Trainer, with its callbacks and loggers; all files go into `run_dir`.
 

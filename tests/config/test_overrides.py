@@ -163,12 +163,15 @@ def test_a_layer_that_is_only_a_name_can_be_given_arguments(configs, override, a
 
 
 def test_names_are_written_out_wherever_layers_stand(configs, write):
-    write("model/cnn.yaml", """\
+    write(
+        "model/cnn.yaml",
+        """\
 blocks: {B: {layers: [ReLU, ReLU]}}
 layers:
   - Tanh
   - {type: Sequential, repeat: 2, layer: GELU}
-""")
+""",
+    )
     write("experiment/e.yaml", "# @package _global_\nmodel: {blocks: {B: {layers: [ELU]}}}\n")
     overrides = ["model=cnn", "experiment=e", "model.layers.0.unused=true", "model.layers.1.layer.approximate=tanh"]
     model = compose([*overrides, "model.blocks.B.layers.0.alpha=2"]).values["model"]

@@ -36,14 +36,18 @@ def test_what_was_written_before_a_type_was_changed_is_superseded(configs, overr
 def test_files_change_types_as_overrides_do(configs, write):
     write("optimizer/adamw.yaml", "type: AdamW\nlr: 1e-3\nbetas: [0.9, 0.99]\neps: 1e-8\n")
     write("experiment/e.yaml", "# @package _global_\noptimizer: {type: SGD, momentum: 0.9}\n")
-    assert superseded("experiment=e") == dict.fromkeys(["optimizer.lr", "optimizer.betas", "optimizer.eps"], "optimizer")
+    assert superseded("experiment=e") == dict.fromkeys(
+        ["optimizer.lr", "optimizer.betas", "optimizer.eps"], "optimizer"
+    )
     found = superseded("experiment=e", "optimizer.lr=1", "optimizer.betas.0=0.5")
     assert found == {"optimizer.eps": "optimizer"}, "an argument of which an item came later came later itself"
     assert "optimizer.momentum" in superseded("experiment=e", "optimizer.type=Adagrad")
 
 
 def test_the_arguments_of_a_layer_may_stand_in_args(configs, write):
-    write("model/mlp.yaml", "layers:\n  p: {type: PReLU, num_parameters: 2, args: {init: 0.1}}\n  q: [{type: A, b: 1}]\n")
+    write(
+        "model/mlp.yaml", "layers:\n  p: {type: PReLU, num_parameters: 2, args: {init: 0.1}}\n  q: [{type: A, b: 1}]\n"
+    )
     assert superseded("model.layers.p.type=ReLU") == dict.fromkeys(
         ["model.layers.p.num_parameters", "model.layers.p.args.init"], "model.layers.p"
     )

@@ -404,6 +404,31 @@ MODELS = {
         lambda: torch.randn(2, 4),
         {},
     ),
+    "rounded": (
+        """
+        inputs: {x: [B, 4]}
+        args: {width: 10}
+        blocks:
+          Half:
+            args: {width: required, inner: =ceil(width / 3), outer: =2 * width}
+            layers:
+              down: {type: Linear, out_features: =ceil(width / 3)}
+              norm: {type: LayerNorm, bias: =outer is not None}
+              up: {type: Linear, out_features: =width}
+            forward: |
+              if outer is None:  # given as null
+                x = down(x)
+              else:  # its formula
+                # twice the width
+                x = down(x) * outer
+              return up(norm(x)) + inner
+        layers:
+          plain: {type: Half, width: =width}
+          without: {type: Half, width: =width, outer: null}
+        """,
+        lambda: torch.randn(2, 4),
+        {},
+    ),
     "long": (
         """
         inputs: {query: [B, T, 8], memory: [B, S, 8]}

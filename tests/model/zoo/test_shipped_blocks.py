@@ -135,6 +135,6 @@ def test_a_shortcut_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError) as caught:
         build({"inputs": {"x": ["B", 3, 8, 8]}, "layers": {"a": {"type": "Residual", "channels": 4}}})
     assert str(caught.value).startswith(
-        "configs/block/Residual.yaml:24: block.Residual.forward: shapes don't fit in Residual 'a'"
+        "configs/block/Residual.yaml:23: block.Residual.forward: shapes don't fit in Residual 'a'"
     )
     assert "after BatchNorm2d 'a.bn2' (num_features=4), which gave [2, 4, 8, 8]" in str(caught.value)
