@@ -14,18 +14,21 @@ from torch import nn
 from torch.optim import Optimizer
 
 from builder.config.compose import Composed
-from builder.config.folders import blocks
-from builder.config.saved import dump_yaml, saved_yaml
+from builder.config.folders import blocks, search_path
+from builder.config.model_file import ModelFile, read_model_file
+from builder.config.saved import dump_yaml, saved_yaml, with_references
 from builder.config.validate import validate
 from builder.data.load import Data, load
 from builder.data.module import DataModule
-from builder.errors import BuilderError, ConfigError, LayerError, dotted
+from builder.errors import BuilderError, ConfigError, LayerError, UsageError, dotted
+from builder.inspect.summary import Summary, summarise
 from builder.model.build import construct
 from builder.model.explain import explain
 from builder.model.filled import filled
 from builder.model.infer import Exploration, explore
 from builder.model.read import read_definition
-from builder.model.spec import Definition
+from builder.model.source import source
+from builder.model.spec import Definition, class_name
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
 from builder.runs.environment import environment
@@ -40,13 +43,19 @@ from builder.training.trainer import read_trainer
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What stands before training: the data, the model's tree and sizes, and the task."""
+class Explored:
+    """A config's model on the meta device, and the data that its sizes follow from."""
 
     composed: Composed
     data: Data
     definition: Definition
     found: Exploration
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Explored):
+    """What stands before training: the data, the model's tree and sizes, and the task."""
+
     task: Task
 
 
@@ -84,8 +93,8 @@ class TrainReport:
     seconds: float
 
 
-def prepare(composed: Composed) -> Prepared:
-    """All stations before training, up to the model on the meta device; says on standard error what it dropped.
+def _explored(composed: Composed) -> Explored:
+    """All stations up to the model on the meta device; says on standard error what it dropped.
 
     Raises:
         ConfigError: something is wrong with the config.
@@ -96,11 +105,26 @@ def prepare(composed: Composed) -> Prepared:
     validate(composed)
     values, origins = composed.values, composed.origins
     definition = read_definition(
-        values["model"], origins, ("model",), blocks(composed.search_path), _class_name(composed)
+        values["model"],
+        origins,
+        ("model",),
+        blocks(composed.search_path),
+        class_name(composed.choices.get("model") or "model"),
     )
     data = load(values["data"], values["seed"], origins)
     examples = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
-    found = explore(definition, {}, data.facts.values, examples)
+    return Explored(composed, data, definition, explore(definition, {}, data.facts.values, examples))
+
+
+def prepare(composed: Composed) -> Prepared:
+    """All stations before training, up to the task and the optimiser of the model on the meta device.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    ready = _explored(composed)
+    composed, data, definition, found = ready.composed, ready.data, ready.definition, ready.found
+    values, origins = composed.values, composed.origins
     inputs = {item.name: not item.optional for item in definition.inputs}
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     _try_out(task, data, found)
@@ -173,10 +197,47 @@ def check(composed: Composed) -> CheckReport:
     )
 
 
-def _class_name(composed: Composed) -> str:
-    choice = composed.choices.get("model") or "model"
-    name = "".join(part[:1].upper() + part[1:] for part in choice.replace("-", "_").replace("/", "_").split("_"))
-    return name if name.isidentifier() else "Model"
+def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> Summary:
+    """A model layer by layer, that of a config or of a file.
+
+    `batch` is `data.batch_size` where it isn't given; for a file it is 1, and the optimiser AdamW.
+
+    Raises:
+        ConfigError: something is wrong with the config, or the model doesn't run with such a batch.
+        UsageError: there is a `batch`, and the model's inputs have no dimension for it.
+    """
+    definition, found, ready = _model_of(model)
+    trainable = [parameter for parameter in found.model.parameters() if parameter.requires_grad]
+    optimizer: Optimizer | None = None
+    if trainable and ready is not None:
+        optimizer = build_optimizer(found.model, ready.composed.values["optimizer"], ready.composed.origins)
+    elif trainable:
+        optimizer = torch.optim.AdamW(trainable)
+    usual, known = (1, ()) if ready is None else (ready.data.batch_size, tuple(ready.data.facts.tensors))
+    summary = summarise(definition, found, batch=batch or usual, known=known, optimizer=optimizer)
+    if batch is not None and not summary.batch:
+        raise UsageError("--batch says nothing here: no first dimension of the model's inputs is free")
+    return summary
+
+
+def model_code(model: Composed | ModelFile) -> str:
+    """A model, that of a config or of a file, as a Python file that needs nothing but PyTorch.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    definition, found, ready = _model_of(model)
+    return source(definition, {}, {} if ready is None else ready.data.facts.values, found)
+
+
+def _model_of(model: Composed | ModelFile) -> tuple[Definition, Exploration, Explored | None]:
+    if isinstance(model, Composed):
+        ready = _explored(model)
+        return ready.definition, ready.found, ready
+    values, origins = read_model_file(model)
+    library = blocks(search_path(model.config_dir))
+    definition = read_definition(values, origins, (), library, class_name(model.path.stem))
+    return definition, explore(definition, {}, {}), None
 
 
 def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
@@ -252,7 +313,8 @@ def _describe(run: Run, ready: Prepared) -> None:
         composed.values["model"], ready.definition, {}, ready.data.facts.values, ready.found,
         blocks(composed.search_path),
     )  # fmt: skip
-    run.write_text("model.yaml", dump_yaml(model))
+    run.write_text("model.yaml", dump_yaml(with_references(model, composed)))
+    run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
 
 
 def _torch_facts() -> dict[str, Any]:

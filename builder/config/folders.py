@@ -78,7 +78,10 @@ def groups(folders: Sequence[Path]) -> list[str]:
 
 
 class BlockLibrary:
-    """The blocks usable in every model: `block/NAME.yaml` of any folder of the search path is the block `NAME`."""
+    """The blocks usable in every model: `block/NAME.yaml` of any folder of the search path is the block `NAME`.
+
+    A whole model is one too: `model/NAME.yaml` is the block `model/NAME`.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._files: dict[str, Path] = {}
@@ -86,6 +89,8 @@ class BlockLibrary:
         for folder in folders:
             for path in sorted((folder / "block").glob("*" + SUFFIX)):
                 self._files.setdefault(path.stem, path)
+            for path in sorted((folder / "model").glob("*" + SUFFIX)):
+                self._files.setdefault(f"model/{path.stem}", path)
 
     def names(self) -> list[str]:
         """All names, sorted."""

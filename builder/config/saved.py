@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from builder.config.scalars import MisreadScalar, plain_value
+from builder.config.tree import has_interpolation, locate
+from builder.errors import Path
 
 if TYPE_CHECKING:
     from builder.config.compose import Composed
@@ -43,6 +46,42 @@ _Dumper.add_representer(str, _text)
 def saved_yaml(composed: Composed) -> str:
     """The config with its interpolations as they were written, so that what they stand for isn't in the text."""
     return dump_yaml(composed.unresolved)
+
+
+def with_references(model: dict[str, Any], composed: Composed) -> dict[str, Any]:
+    """The model with its sizes filled in, for saving: what may have come from the environment stays a reference.
+
+    Where the config refers to the environment, all references in the model stay, and so do the formulas of its
+    arguments, which may compute with them.
+    """
+    if not _mentions(composed.unresolved, "oc.env"):
+        return model
+    written = composed.unresolved["model"]
+    for path, text in _texts(written):
+        is_formula = path[:1] == ("args",) and text.startswith("=")
+        if has_interpolation(text) or is_formula:
+            _put(model, path, text)
+    return model
+
+
+def _put(model: Any, path: Path, text: str) -> None:
+    container: Any
+    found, container = locate(model, [str(key) for key in path[:-1]])
+    if len(found) == len(path) - 1 and isinstance(container, dict | list):
+        container[path[-1]] = text
+
+
+def _mentions(value: Any, word: str) -> bool:
+    return any(word in text for _, text in _texts(value))
+
+
+def _texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """All texts in a value, each with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(item, (*path, key))
 
 
 def dump_yaml(value: Any) -> str:

@@ -19,7 +19,7 @@ from builder.errors import ConfigError, Fault, nearest
 from builder.model.infer import SkipInit, find_sizes
 from builder.model.make import Maker, Names, Refused, Sizes
 from builder.model.read import read_definition
-from builder.model.spec import Definition
+from builder.model.spec import Definition, class_name
 
 
 def construct(
@@ -82,9 +82,9 @@ def build(
     else:
         document = read_yaml(Path(source))
         raw, origins = document.value, Origins(document.origins)
-        name = "".join(part[:1].upper() + part[1:] for part in Path(source).stem.replace("-", "_").split("_"))
+        name = class_name(Path(source).stem)
     raw = _resolved(raw, origins, args) if isinstance(raw, dict) else raw
-    definition = read_definition(raw, origins, (), blocks(search_path()), name if name.isidentifier() else "Model")
+    definition = read_definition(raw, origins, (), blocks(search_path()), name)
     sizes = find_sizes(definition, args, data or {}, _examples(inputs or {}, definition))
     return construct(definition, args, data or {}, sizes, device)
 

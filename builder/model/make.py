@@ -54,6 +54,8 @@ class Maker:
     """Module path → what decides the shapes inside: its definition, and all that this sees; filled when exploring."""
     recall: Recall | None = None
     """With one, the maker is sketching: a block is made when it is called with inputs of a new shape."""
+    data: Names = field(default_factory=dict)
+    """Facts of the data set."""
     classes: dict[int, type[nn.Module]] = field(default_factory=dict)
     guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Module path → the sizes that another run contradicted."""
@@ -64,6 +66,7 @@ class Maker:
         Raises:
             Refused: it can't be made.
         """
+        self.data = data
         return self._definition(definition, given, {"data": data}, "")
 
     def definition(self, definition: Definition, given: Names, outer: Names, path: str) -> nn.Module:
@@ -100,6 +103,8 @@ class Maker:
             raise Refused
         for target, source, place in definition.tie:
             self._tie(module, target, source, place)
+        if definition.frozen:
+            module.requires_grad_(False)
         return module
 
     def names(self, definition: Definition, given: Names, outer: Names) -> dict[str, Any]:
@@ -146,7 +151,7 @@ class Maker:
             return self.layer(node, names, path)
         if node.definition is not None:
             given = {key: self._value(value, node.argument_places[key], names) for key, value in node.arguments.items()}
-            outer = names if node.kind == "definition" else {}
+            outer = names if node.kind == "definition" else {"data": self.data} if node.definition.sees_data else {}
             if self.recall is not None:
                 return Sketched(self, node.definition, given, outer, path)
             return self._definition(node.definition, given, outer, path)

@@ -14,6 +14,7 @@ from builder.errors import ConfigError, Fault, Path, nearest
 from builder.lang.forward import Forward, parse_forward
 from builder.lang.names import MODULE_API
 from builder.lang.scope import LayerName, Scope
+from builder.model.features import Uncuttable, cut
 from builder.model.scope import BlockScope, BlockSource, Context, Library, NoLibrary, Reading, read_value
 from builder.model.sizes import inferable
 from builder.model.spec import (
@@ -26,8 +27,11 @@ from builder.model.spec import (
     Node,
     TensorSpec,
     Value,
+    class_name,
 )  # fmt: skip
 from builder.model.tensors import read_inputs, read_tensors
+
+FEATURES = "FeatureExtractor"
 
 MAX_NODES = 200_000
 """Nodes that one model may have as written; more is a mistake or an attack."""
@@ -101,6 +105,7 @@ def _read_definition(raw: Any, context: Context, name: str, *, inherits: bool = 
         forward=forward,
         sections=tuple(key for key in raw if key in ("parameters", "buffers", "layers")),
         tie=tie,
+        sees_data="data" in outer and not inherits,
         outer_args=frozenset(forward.args) - frozenset(args) if forward is not None else frozenset(),
     )
 
@@ -164,8 +169,9 @@ def _read_block(name: str, source: BlockSource, context: Context) -> Definition 
         return None
     if key not in reading.blocks:
         reading.open_blocks.append(name)
-        inside = Context(reading, source.origins, source.path, frozenset(), source.scope)
-        reading.blocks[key] = _read_definition(source.raw, inside, name)
+        seen = frozenset({"data"}) if name.startswith("model/") else frozenset()
+        inside = Context(reading, source.origins, source.path, seen, source.scope)
+        reading.blocks[key] = _read_definition(source.raw, inside, class_name(name.removeprefix("model/")))
         reading.open_blocks.pop()
     return reading.blocks[key]
 
@@ -223,12 +229,14 @@ def read_node(raw: Any, context: Context, name: str) -> Node | None:
         return None
     if kind in CONTAINERS:
         return _read_container(raw, context, name, kind)
+    if kind == FEATURES:
+        return _read_features(raw, context, name)
     source = context.blocks.find(kind)
     if source is not None:
         return _read_block_node(raw, context, name, source)
     if kind in registry.layers:
         return _read_layer(raw, context, name, kind)
-    choices = [*context.blocks.names(), *CONTAINERS, *registry.layers.names()]
+    choices = [*context.blocks.names(), *CONTAINERS, FEATURES, *registry.layers.names()]
     context.at("type").fault(f"unknown layer type {kind!r}", nearest=nearest(kind, choices),
                              hint="`builder registry layer` lists the layers")  # fmt: skip
     return None
@@ -241,8 +249,7 @@ def _read_own_definition(raw: dict[str, Any], context: Context, name: str) -> No
         )
         return None
     unused, rest = raw.get("unused", False), {key: value for key, value in raw.items() if key != "unused"}
-    title = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-    definition = _read_definition(rest, context, title if title.isidentifier() else "Block", inherits=True)
+    definition = _read_definition(rest, context, class_name(name), inherits=True)
     if definition is None:
         return None
     return Node(name, "definition", definition.name, context.place, definition=definition, unused=bool(unused))
@@ -284,6 +291,41 @@ def _refuse_language_keys(raw: dict[str, Any], context: Context, allowed: tuple[
                 f"{what} takes no {key!r} of the language",
                 hint=f"a constructor argument of that name goes under `args: {{{key}: …}}`",
             )
+
+
+def _read_features(raw: dict[str, Any], context: Context, name: str) -> Node | None:
+    """A model up to one of its layers: `{type: FeatureExtractor, of: model/resnet18, until: fc, frozen: true}`."""
+    allowed = ("type", "of", "until", "frozen", "unused", "when")
+    _refuse_unknown(raw, context, allowed, f"a {FEATURES}")
+    of, until, frozen = raw.get("of"), raw.get("until"), raw.get("frozen", True)
+    if isinstance(of, str):
+        of = {"type": of}
+    if not isinstance(of, dict) or not isinstance(until, str | None) or not isinstance(frozen, bool):
+        context.fault(f"a {FEATURES} says of what, until which layer, and whether it is frozen", found=raw,
+                      expected="for example `{type: FeatureExtractor, of: model/resnet18, until: fc}`")  # fmt: skip
+        return None
+    source = context.blocks.find(str(of["type"])) if "type" in of else None
+    if source is None and "type" in of:
+        context.at("of").fault(f"a {FEATURES} is of a block, a model or layers of its own", found=of["type"],
+                               nearest=nearest(of["type"], context.blocks.names()))  # fmt: skip
+        return None
+    body = of if source is None else source.raw
+    try:
+        rest, until = cut(body, until)
+    except (Uncuttable, TypeError) as error:
+        context.at("until").fault(f"the model can't be cut there: {error}", found=until)
+        return None
+    if source is None:
+        node = _read_own_definition(rest, context.at("of"), name)
+    else:
+        block = replace(source, raw=rest, name=f"{source.name} until {until}")
+        whole = set(_mapping(body.get("args"), context, "'args'"))
+        dropped = whole - set(rest.get("args") or {})
+        given = {key: value for key, value in of.items() if key not in dropped}
+        node = _read_block_node(given, context.at("of"), name, block)
+    if node is None or node.definition is None:
+        return None
+    return replace(node, definition=replace(node.definition, frozen=frozen), unused=bool(raw.get("unused", False)))
 
 
 def _read_block_node(raw: dict[str, Any], context: Context, name: str, source: BlockSource) -> Node | None:

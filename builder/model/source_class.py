@@ -111,6 +111,8 @@ class ClassPrinter:
             for section in definition.sections:
                 yield from self._section(section)
         yield from ties(self.file, definition, self.path)
+        if definition.frozen:
+            yield "self.requires_grad_(False)"
 
     def _attributes(self) -> Iterator[str]:
         """`self.heads = heads`, for what `forward` uses."""

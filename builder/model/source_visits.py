@@ -33,7 +33,7 @@ def inlined(node: Node) -> bool:
     own = node.definition
     if node.kind != "definition" or own is None:
         return False
-    return own.forward is None and not (own.args or own.parameters or own.buffers or own.tie)
+    return own.forward is None and not (own.args or own.parameters or own.buffers or own.tie or own.frozen)
 
 
 def inner_layers(node: Node) -> tuple[Node, ...]:
@@ -84,7 +84,8 @@ def _visits(node: Node, names: Names, owner: str, path: str, loops: tuple[int, .
         yield from _children(inner_layers(node), numbered, names, owner, path, loops)
     else:
         given = {} if node.kind == "definition" else evaluate(dict(node.arguments), names)
-        inner = instance_names(own, given, names if node.kind == "definition" else {})
+        facts = {"data": names["data"]} if own.sees_data and "data" in names else {}
+        inner = instance_names(own, given, names if node.kind == "definition" else facts)
         yield from _children(own.layers, own.numbered, inner, path, path, ())
 
 

@@ -29,6 +29,13 @@ Value = Any
 """A value of the config in which each `=…` text has become a `Formula` and each nested layer a `Node`."""
 
 
+def class_name(text: str) -> str:
+    """The name of the class of a definition that is called so in YAML: `resnet18` → `Resnet18`."""
+    parts = "".join(char if char.isalnum() else "_" for char in text).split("_")
+    name = "".join(part[:1].upper() + part[1:] for part in parts)
+    return name if name.isidentifier() else f"Model{name}" if f"Model{name}".isidentifier() else "Model"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place in the config: its path, and where it was written."""
@@ -124,3 +131,7 @@ class Definition:
     tie: tuple[tuple[str, str, Place], ...] = ()
     outer_args: frozenset[str] = frozenset()
     """Arguments of the enclosing definitions that `forward` uses; only a node's own definition has them."""
+    sees_data: bool = False
+    """Whether its formulas see `data`: those of a whole model do."""
+    frozen: bool = False
+    """Whether its parameters take no gradients from the start."""

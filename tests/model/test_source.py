@@ -78,6 +78,16 @@ from zoo_cases import CASES as SHIPPED  # noqa: E402
 from zoo_cases import FACTS  # noqa: E402
 
 MODELS = {
+    "features": (
+        """
+        inputs: {x: [B, 1, 8, 8]}
+        layers:
+          trunk: {type: FeatureExtractor, of: {type: model/cnn, channels: 4, depth: 1}, until: fc}
+          head: {type: Linear, out_features: 3}
+        """,
+        lambda: torch.randn(2, 1, 8, 8),
+        {},
+    ),
     "tensors": (
         """
         args: {out_features: 3, in_features: 4}
