@@ -40,11 +40,13 @@ def filled(
 
 
 def _input(item: Any, example: Any) -> Any:
-    """An input as it was run: its declared free dimensions, sizes elsewhere."""
+    """An input as it was run, with the batch dimension left free: another free one may have set a layer's size."""
     if not isinstance(example, torch.Tensor):
         return {"shape": None, "dtype": item.dtype, "optional": item.optional}
-    named = item.shape or ("B", *([None] * (example.ndim - 1)))
-    shape = [dim if isinstance(dim, str) else size for dim, size in zip(named, example.shape, strict=True)]
+    shape: list[Any] = list(example.shape)
+    first = item.shape[0] if item.shape else "B"
+    if shape and isinstance(first, str):
+        shape[0] = first
     dtype = str(example.dtype).removeprefix("torch.")
     return shape if dtype == "float32" else {"shape": shape, "dtype": dtype}
 

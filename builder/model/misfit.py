@@ -34,11 +34,18 @@ def misfit(model: nn.Module, error: Exception, record: Record, nodes: Mapping[st
     wanted = _wanted(module, inputs)
     if path and not wanted:
         layer += f" ({first})"
+    fits = isinstance(error, RuntimeError) or wanted  # PyTorch's own complaints about shapes are RuntimeErrors
     return Fault(
-        f"shapes don't fit in {layer}", place, origin,
+        f"shapes don't fit in {layer}" if fits else f"{type(error).__name__} in {layer}", place, origin,
         found=_Text(f"an input of shape {given}" + (f", {_given_by(model, giver, record, nodes)}" if giver else "")),
-        expected=wanted,
+        expected=wanted, hint=_hint(first),
     )  # fmt: skip
+
+
+def _hint(first: str) -> str | None:
+    if "'NoneType' object is not callable" in first:
+        return "a layer whose `when` is false isn't made: ask for it first, `if layer is not None:`"
+    return None
 
 
 class _Text(str):

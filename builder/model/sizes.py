@@ -103,5 +103,6 @@ def infer_sizes(target: Callable[..., Any], missing: set[str], inputs: tuple[Any
             sizes[name] = rules(target)[name](inputs)
         except (IndexError, AttributeError):
             given = ", ".join(str(list(x.shape)) if isinstance(x, torch.Tensor) else type(x).__name__ for x in inputs)
-            raise ValueError(f"{name!r} can't be found from an input of shape {given or 'nothing'}") from None
+            hint = " (a recurrent layer gives its output and its state)" if "tuple" in given else ""
+            raise ValueError(f"{name!r} can't be found from {given or 'nothing'}{hint}") from None
     return sizes
