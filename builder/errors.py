@@ -49,7 +49,7 @@ def dotted(path: Path) -> str:
     text = ""
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def nearest(name: object, valid: Iterable[object], limit: int = 3) -> tuple[str, ...]:

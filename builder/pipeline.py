@@ -1,8 +1,7 @@
-"""The straight line: the order in which a config becomes a trained model. Each station is called once, from here."""
+"""The straight line: the order in which a config becomes a trained model; its first half stands in `preview.py`."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,42 +13,27 @@ from torch import nn
 from torch.optim import Optimizer
 
 from builder.config.compose import Composed
-from builder.config.folders import blocks, search_path
-from builder.config.model_file import ModelFile, read_model_file
-from builder.config.saved import dump_yaml, saved_yaml, with_references
-from builder.config.validate import validate
-from builder.data.load import Data, load
+from builder.config.folders import blocks
+from builder.config.saved import dump_yaml, may_hold_secrets, saved_yaml, with_references
+from builder.data.load import Data
 from builder.data.module import DataModule
-from builder.errors import BuilderError, ConfigError, LayerError, UsageError, dotted
-from builder.inspect.summary import Summary, summarise
+from builder.errors import BuilderError, ConfigError, LayerError, dotted
 from builder.model.build import construct
 from builder.model.explain import explain
 from builder.model.filled import filled
-from builder.model.infer import Exploration, explore
-from builder.model.read import read_definition
+from builder.model.infer import Exploration
 from builder.model.source import source
-from builder.model.spec import Definition, class_name
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
+from builder.preview import Explored, explored
 from builder.runs.environment import environment
-from builder.runs.folder import Run, one_line, open_run
+from builder.runs.folder import Run, check_name, one_line, open_run
 from builder.runs.git import repository
-from builder.settle import settle
 from builder.training.fit import FitResult, fit
 from builder.training.phase import try_out
 from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
-
-
-@dataclass(frozen=True, slots=True)
-class Explored:
-    """A config's model on the meta device, and the data that its sizes follow from."""
-
-    composed: Composed
-    data: Data
-    definition: Definition
-    found: Exploration
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,36 +77,14 @@ class TrainReport:
     seconds: float
 
 
-def _explored(composed: Composed) -> Explored:
-    """All stations up to the model on the meta device; says on standard error what it dropped.
-
-    Raises:
-        ConfigError: something is wrong with the config.
-    """
-    composed, dropped = settle(composed)
-    for argument in dropped:
-        print(argument, file=sys.stderr)
-    validate(composed)
-    values, origins = composed.values, composed.origins
-    definition = read_definition(
-        values["model"],
-        origins,
-        ("model",),
-        blocks(composed.search_path),
-        class_name(composed.choices.get("model") or "model"),
-    )
-    data = load(values["data"], values["seed"], origins)
-    examples = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
-    return Explored(composed, data, definition, explore(definition, {}, data.facts.values, examples))
-
-
 def prepare(composed: Composed) -> Prepared:
     """All stations before training, up to the task and the optimiser of the model on the meta device.
 
     Raises:
         ConfigError: something is wrong with the config.
     """
-    ready = _explored(composed)
+    check_name(composed.values["name"], composed.origins.of(("name",)))
+    ready = explored(composed)
     composed, data, definition, found = ready.composed, ready.data, ready.definition, ready.found
     values, origins = composed.values, composed.origins
     inputs = {item.name: not item.optional for item in definition.inputs}
@@ -130,9 +92,22 @@ def prepare(composed: Composed) -> Prepared:
     _try_out(task, data, found)
     build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins), values["scheduler"] or None, origins,
-        metrics=task.metric_names(),
+        metrics=task.metric_names(), steps=_steps(values["trainer"], len(data.loader("train"))),
     )  # fmt: skip
     return Prepared(composed, data, definition, found, task)
+
+
+def _steps(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
+    """The numbers that a scheduler's formulas may use, as far as they follow from the config.
+
+    Lightning counts again when it trains; here it matters which of them there will be.
+    """
+    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
+    epochs = 1000 if epochs is None and steps == -1 else epochs or -1  # Lightning's default
+    known = {"max_epochs": epochs} if epochs > 0 else {}
+    if steps >= 0:
+        return known | {"total_steps": steps}
+    return known and known | {"total_steps": epochs * batches, "steps_per_epoch": batches}
 
 
 def _outputs(found: Exploration) -> tuple[str, ...] | None:
@@ -195,49 +170,6 @@ def check(composed: Composed) -> CheckReport:
         steps_per_epoch=len(data.loader("train")),
         **sizes,
     )
-
-
-def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> Summary:
-    """A model layer by layer, that of a config or of a file.
-
-    `batch` is `data.batch_size` where it isn't given; for a file it is 1, and the optimiser AdamW.
-
-    Raises:
-        ConfigError: something is wrong with the config, or the model doesn't run with such a batch.
-        UsageError: there is a `batch`, and the model's inputs have no dimension for it.
-    """
-    definition, found, ready = _model_of(model)
-    trainable = [parameter for parameter in found.model.parameters() if parameter.requires_grad]
-    optimizer: Optimizer | None = None
-    if trainable and ready is not None:
-        optimizer = build_optimizer(found.model, ready.composed.values["optimizer"], ready.composed.origins)
-    elif trainable:
-        optimizer = torch.optim.AdamW(trainable)
-    usual, known = (1, ()) if ready is None else (ready.data.batch_size, tuple(ready.data.facts.tensors))
-    summary = summarise(definition, found, batch=batch or usual, known=known, optimizer=optimizer)
-    if batch is not None and not summary.batch:
-        raise UsageError("--batch says nothing here: no first dimension of the model's inputs is free")
-    return summary
-
-
-def model_code(model: Composed | ModelFile) -> str:
-    """A model, that of a config or of a file, as a Python file that needs nothing but PyTorch.
-
-    Raises:
-        ConfigError: something is wrong with the config.
-    """
-    definition, found, ready = _model_of(model)
-    return source(definition, {}, {} if ready is None else ready.data.facts.values, found)
-
-
-def _model_of(model: Composed | ModelFile) -> tuple[Definition, Exploration, Explored | None]:
-    if isinstance(model, Composed):
-        ready = _explored(model)
-        return ready.definition, ready.found, ready
-    values, origins = read_model_file(model)
-    library = blocks(search_path(model.config_dir))
-    definition = read_definition(values, origins, (), library, class_name(model.path.stem))
-    return definition, explore(definition, {}, {}), None
 
 
 def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
@@ -314,7 +246,8 @@ def _describe(run: Run, ready: Prepared) -> None:
         blocks(composed.search_path),
     )  # fmt: skip
     run.write_text("model.yaml", dump_yaml(with_references(model, composed)))
-    run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
+    if not may_hold_secrets(composed):  # code has values only, no references
+        run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
 
 
 def _torch_facts() -> dict[str, Any]:

@@ -35,7 +35,11 @@ class Ran:
 def run(folder, *words, env=None):
     """Run `builder WORDS` in `folder`, in this process, as if it were a new one with one thread."""
     out, err = io.StringIO(), io.StringIO()
-    with as_in_a_new_process(folder, words, env or {}), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        as_in_a_new_process(folder, words, env or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         code = main(list(words))
     return Ran(Path(folder), code, out.getvalue(), err.getvalue())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.catalog.arguments import check_arguments
-from builder.errors import ConfigError, Fault, Origin, Path, UnknownName, dotted
+from builder.errors import ConfigError, Fault, MissingExtra, Origin, Path, UnknownName, dotted
 from builder.registry import Registry
 
 
@@ -26,16 +26,21 @@ class Component:
         """Call the object with the config's arguments and those given here.
 
         Raises:
-            ConfigError: it refuses them with a `TypeError` or `ValueError`.
+            ConfigError: it refuses them.
+            MissingExtra: it needs a package that isn't installed.
         """
         try:
             return self.target(*args, **self.arguments, **kwargs)
-        except (TypeError, ValueError) as error:
+        except ModuleNotFoundError as error:
+            told = f"{self.kind} {self.name!r} needs a package that isn't installed: {error}"
+            raise MissingExtra(told) from error
+        except Exception as error:  # whatever a constructor raises, a user's among them
             raise self.refused(error) from error
 
     def refused(self, error: Exception) -> ConfigError:
         """The error to raise where the object refuses its arguments with `error`."""
-        message = f"{self.kind} {self.name!r} can't be made: {error}"
+        said = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+        message = f"{self.kind} {self.name!r} can't be made: {said}"
         return ConfigError(Fault(message, self.path, self.origin))
 
 

@@ -25,7 +25,7 @@ Words = Annotated[
 ]  # fmt: skip
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", min=1, metavar="N", help="Samples in a batch; data.batch_size, 1 for a model's file."),
+    typer.Option("--batch", min=1, metavar="N", help="Samples in a batch; data.batch_size, for a file 1."),
 ]
 Depth = Annotated[int | None, typer.Option("--depth", min=0, metavar="N", help="Show layers down to this depth only.")]
 
@@ -38,7 +38,7 @@ def model(common: Common, words: Words = None, batch: Batch = None, depth: Depth
     can be shown.
     """
     chosen = chosen_model(common, words)
-    from builder.pipeline import describe_model
+    from builder.preview import describe_model
 
     summary = describe_model(chosen, batch=batch)
     from builder.inspect.summary import as_json as plain
@@ -57,7 +57,7 @@ def code(common: Common, words: Words = None) -> None:
     It has the same keys in its state_dict, the same initial weights under the same seed, and the same outputs.
     """
     chosen = chosen_model(common, words)
-    from builder.pipeline import model_code
+    from builder.preview import model_code
 
     print(model_code(chosen), end="")
 

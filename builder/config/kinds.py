@@ -75,6 +75,7 @@ def _is_number(value: object) -> bool:
 
 ANYTHING = Kind("anything", lambda value: True)
 TEXT = Kind("a text", lambda value: isinstance(value, str))
+FOLDER = Kind("the path of a folder", lambda value: isinstance(value, str) and value != "" and "\0" not in value)
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 NULL = Kind("null", lambda value: value is None)
 MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))

@@ -48,13 +48,18 @@ def saved_yaml(composed: Composed) -> str:
     return dump_yaml(composed.unresolved)
 
 
+def may_hold_secrets(composed: Composed) -> bool:
+    """Whether a value of the model may have come from the environment: it refers to others, and one of all does."""
+    return _mentions(composed.unresolved["model"], "${") and _mentions(composed.unresolved, "oc.env")
+
+
 def with_references(model: dict[str, Any], composed: Composed) -> dict[str, Any]:
     """The model with its sizes filled in, for saving: what may have come from the environment stays a reference.
 
     Where the config refers to the environment, all references in the model stay, and so do the formulas of its
     arguments, which may compute with them.
     """
-    if not _mentions(composed.unresolved, "oc.env"):
+    if not may_hold_secrets(composed):
         return model
     written = composed.unresolved["model"]
     for path, text in _texts(written):
@@ -67,7 +72,7 @@ def with_references(model: dict[str, Any], composed: Composed) -> dict[str, Any]
 def _put(model: Any, path: Path, text: str) -> None:
     container: Any
     found, container = locate(model, [str(key) for key in path[:-1]])
-    if len(found) == len(path) - 1 and isinstance(container, dict | list):
+    if len(found) == len(path) - 1 and not isinstance(container, str):
         container[path[-1]] = text
 
 

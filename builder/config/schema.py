@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.config.kinds import (
     ANYTHING,
     BOOLEAN,
+    FOLDER,
     LIST,
     MAPPING,
     NULL,
@@ -113,7 +114,7 @@ TOP = Section(
         "name": Field("the experiment's name; null: the experiment chosen, or DATA_MODEL", either(TEXT, NULL)),
         "description": Field("a note on what this is about", either(TEXT, NULL)),
         "seed": Field("what all randomness follows from", integer(0, LARGEST_SEED), 0),
-        "output_dir": Field("the folder in which run folders are made", TEXT, "outputs"),
+        "output_dir": Field("the folder in which run folders are made", FOLDER, "outputs"),
         "model": Section("the model's definition", _NODE_KEYS, open=True, required=True),
         "data": DATA,
         "task": TASK,

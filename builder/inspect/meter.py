@@ -146,7 +146,7 @@ class _Attention(torch.autograd.Function):
 
 def _recurrence(meter: Meter, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """A recurrent layer: each of its matrices is used once for each step of each sequence."""
-    x, _, weights, _, num_layers, _, _, bidirectional, _ = args
+    x, state, weights, _, num_layers, _, _, bidirectional, _ = args
     steps = x.shape[0] * x.shape[1]
     directions = 2 if bidirectional else 1
     meter.add(2 * steps * sum(weight.numel() for weight in weights if weight.ndim == 2))
@@ -156,6 +156,7 @@ def _recurrence(meter: Meter, func: Callable[..., Any], args: tuple[Any, ...]) -
     first = weights[:: len(weights) // (num_layers * directions)]  # input-to-hidden, for each layer and direction
     hidden = sum(weight.shape[0] // GATES[func] for weight in first)
     between = sum(weight.shape[1] for weight in first[directions::directions])
-    meter.keep(x)
+    for tensor in (x, *(state if isinstance(state, tuple | list) else (state,))):
+        meter.keep(tensor)
     meter.add(0, steps * (SAVED_PER_STEP[func] * hidden + between) * x.element_size())
     return tuple(output.requires_grad_() for output in outputs)

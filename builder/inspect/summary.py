@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from builder.errors import ConfigError
+from builder.errors import ConfigError, dotted
 from builder.inspect.dimensions import (
     NamedCall,
     NamedShape,
@@ -53,16 +53,18 @@ class Row:
 class Summary:
     """A model: the root of its rows, and what holds for all of it.
 
-    `sizes` are those of the free dimensions for which `flops` and `memory.activations` hold, `guessed` the free
-    dimensions of which neither data nor user said anything.
+    `sizes` are those of the free dimensions for which `flops` and `memory.activations` hold; `batch` are those of them
+    that come first in an input. `guessed` has those of which neither data nor user said anything, each with the
+    override that gives a size.
     """
 
     root: Row
     sizes: Mapping[str, int]
     batch: tuple[str, ...]
-    guessed: tuple[str, ...]
+    guessed: Mapping[str, str]
     memory: Memory
-    ran: bool
+    not_run: str = ""
+    """Why the model could not be run, so that there are no shapes and no FLOPs."""
 
 
 def summarise(
@@ -78,7 +80,7 @@ def summarise(
     Args:
         definition: the model.
         found: what its exploration told.
-        batch: samples in a batch; None for as many as it was explored with.
+        batch: samples in a batch; None for one, or if it doesn't run with one, as many as it was explored with.
         known: the inputs whose sizes the data set gave.
         optimizer: the optimiser of `found.model`, for its state.
 
@@ -86,40 +88,50 @@ def summarise(
         ConfigError: the model doesn't run with a batch of that size.
     """
     names = named_calls(definition, found)
-    free = free_dimensions(definition, found)
-    first = batch_dimensions(definition, found)
-    sizes = free if batch is None else free | dict.fromkeys(first, batch)
-    meter = Meter(found.model)
-    if found.ran:
-        _measure(definition, found, sizes, meter, batch)
-    rows = _Rows(found, names, meter)
+    sizes, meter = _measured(definition, found, batch)
     needed = memory(found.model, optimizer, meter.saved_bytes if found.ran else None)
-    return Summary(rows.root(definition.name), sizes, first, _guessed(definition, found, known), needed, found.ran)
+    root = _Rows(found, names, meter).root(definition.name)
+    first = batch_dimensions(definition, found)
+    return Summary(root, sizes, first, _guessed(definition, found, known), needed, _why_not_run(found))
 
 
-def _measure(
-    definition: Definition, found: Exploration, sizes: Mapping[str, int], meter: Meter, batch: int | None
-) -> None:
+def _why_not_run(found: Exploration) -> str:
+    if found.ran:
+        return ""
+    if found.inputs:
+        return "what flows through the model depends on the data's values."
+    return "nothing is known of the model's inputs. Declare them: `inputs: {x: [B, 3, 32, 32]}`."
+
+
+def _measured(definition: Definition, found: Exploration, batch: int | None) -> tuple[dict[str, int], Meter]:
+    """The sizes of the free dimensions in the run that was measured, and its measures."""
+    free, first = free_dimensions(definition, found), batch_dimensions(definition, found)
+    meter = Meter(found.model)
+    if not found.ran:
+        return free, meter
+    sizes = free | dict.fromkeys(first, batch or 1)
     try:
         rerun(found, inputs_of(definition, found, sizes), meter)
     except ConfigError as error:
         if batch is None:
-            raise
-        faults = [replace(fault, hint=fault.hint or f"it runs with batches of {_first_size(definition, found)}")
-                  for fault in error.faults]  # fmt: skip
-        raise ConfigError(*faults) from None
+            return _measured(definition, found, min((free[name] for name in first), default=1))
+        hint = f"it runs with batches of {free[first[0]]}" if first else None
+        raise ConfigError(*(replace(fault, hint=fault.hint or hint) for fault in error.faults)) from None
+    return sizes, meter
 
 
-def _first_size(definition: Definition, found: Exploration) -> int:
-    free = free_dimensions(definition, found)
-    return next((free[name] for name in batch_dimensions(definition, found)), 1)
-
-
-def _guessed(definition: Definition, found: Exploration, known: Sequence[str]) -> tuple[str, ...]:
+def _guessed(definition: Definition, found: Exploration, known: Sequence[str]) -> dict[str, str]:
     """The free dimensions, besides the first ones, of inputs that no data set gives."""
-    said = {dim for item in definition.inputs if item.name in known for dim in item.shape or ()}
-    first = batch_dimensions(definition, found)
-    return tuple(dim for dim in free_dimensions(definition, found) if dim not in said and dim not in first)
+    free, first = free_dimensions(definition, found), batch_dimensions(definition, found)
+    given = {dim for item in definition.inputs if item.name in known for dim in item.shape or ()}
+    guessed: dict[str, str] = {}
+    for item in definition.inputs:
+        shape = ",".join(str(dim if dim in first else free.get(str(dim), dim)) for dim in item.shape or ())
+        key = dotted((*definition.place.path, "inputs", item.name, *(["shape"] if item.dtype != "float32" else [])))
+        for dim in item.shape or ():
+            if isinstance(dim, str) and dim in free and dim not in first and dim not in given:
+                guessed.setdefault(dim, f"{key}=[{shape}]")
+    return guessed
 
 
 @dataclass(slots=True)

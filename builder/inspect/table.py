@@ -11,7 +11,7 @@ from builder.inspect.summary import Row, Summary, collapsed, walk
 HEADER = ("layer", "type", "input", "output", "parameters", "FLOPs", "trained", "")
 RIGHT = (4, 5)
 """Columns of numbers."""
-INPUT = 2
+INPUT, PARAMETERS, TRAINED = 2, 4, 6
 SHORTENED = (1, 0, 3)
 """Columns whose cells are cut, in turn, where nothing else helps."""
 SHORTEST = 10
@@ -44,8 +44,8 @@ def lines(summary: Summary, depth: int | None = None, width: int | None = None) 
 def _fitted(rows: Sequence[tuple[Row, int]], width: int | None) -> tuple[list[str], _Style]:
     """The table in the first style that fits; in the last one with cells cut, if none does."""
     for style in STYLES:
-        cells = [HEADER, *(_cells(row, depth, style) for row, depth in rows)]
-        columns = [index for index in range(len(HEADER)) if style.inputs or index != INPUT]
+        cells = [_header(style), *(_cells(row, depth, style) for row, depth in rows)]
+        columns = [index for index in range(len(HEADER)) if index not in _left_out(rows, style)]
         widths = {index: max(len(line[index]) for line in cells) for index in columns}
         if width is None or _total(widths) <= width:
             break
@@ -55,6 +55,17 @@ def _fitted(rows: Sequence[tuple[Row, int]], width: int | None) -> tuple[list[st
     return [
         "  ".join(_aligned(line[index], index, widths[index]) for index in columns).rstrip() for line in cells
     ], style
+
+
+def _header(style: _Style) -> tuple[str, ...]:
+    return HEADER if style.exact else tuple("params" if name == HEADER[PARAMETERS] else name for name in HEADER)
+
+
+def _left_out(rows: Sequence[tuple[Row, int]], style: _Style) -> Iterator[int]:
+    if not style.inputs:
+        yield INPUT
+    if not style.exact and all(row.trained in ("yes", "") for row, _ in rows):
+        yield TRAINED  # the totals say so
 
 
 def _total(widths: dict[int, int]) -> int:
@@ -106,13 +117,13 @@ def totals(summary: Summary) -> Iterator[str]:
     root = summary.root
     share = "all" if root.trainable == root.parameters else f"{root.trainable:,} of them" if root.trainable else "none"
     yield f"parameters   {root.parameters:,}, {share} trained"
-    if not summary.ran:
-        yield "The model was not run, as nothing is known of its inputs: declare `inputs: {x: [B, 3, 32, 32]}`."
+    if summary.not_run:
+        yield f"No shapes: {summary.not_run}"
     else:
         yield f"FLOPs        {rounded(root.flops or 0)} forward{_at(summary)}; a multiply-add counts as 2"
     yield from _memory(summary)
-    for name in summary.guessed:
-        yield f"{name}={summary.sizes[name]} is a guess: no data says it. Put a size in its place under `inputs`."
+    for name, override in summary.guessed.items():
+        yield f"{name}={summary.sizes[name]} is a guess, as no data says it. To give a size: '{override}'"
 
 
 def _memory(summary: Summary) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import DEFAULT, ConfigError, Fault, Origin, Path
-from builder.lang import emit
+from builder.lang import emit, guard
 from builder.lang.check import Expressions
 from builder.lang.flow import Statements, assigned
 from builder.lang.names import name_problem
@@ -47,19 +47,24 @@ class Forward:
     function: ast.FunctionDef
     code: types.CodeType
 
-    def bind(self, functions: Mapping[str, Any], class_name: str = "Module") -> types.FunctionType:
+    def bind(
+        self, functions: Mapping[str, Any], class_name: str = "Module", *, guarded: bool = False
+    ) -> types.FunctionType:
         """The method, to be put on a class of that name.
 
         Args:
             functions: what the names in `self.functions` stand for; others are left aside.
             class_name: the class of which `__qualname__` tells.
+            guarded: with a step paid for whatever may go on for ever, inside of `guard.bounded()`.
 
         Raises:
             KeyError: `functions` lacks one.
         """
         defaults = (None,) * sum(self.inputs.values())
         used = (*self.functions, *self.builtins)
-        return emit.bound(self.code, functions, used, f"{class_name}.{self.function.name}", defaults)
+        code = guard.guarded(self.function, self.code.co_filename) if guarded else self.code
+        function = emit.bound(code, functions, used, f"{class_name}.{self.function.name}", defaults)
+        return guard.with_helpers(function) if guarded else function
 
     def to_source(self, functions: Mapping[str, str] | None = None) -> str:
         """The method as plain Python; `functions` says what to print for a function: `{"relu": "F.relu"}`."""
@@ -87,13 +92,20 @@ class Expression:
     function: ast.FunctionDef
     code: types.CodeType
 
-    def bind(self, functions: Mapping[str, Any]) -> types.FunctionType:
+    def bind(self, functions: Mapping[str, Any], *, guarded: bool = False) -> types.FunctionType:
         """A function that takes a mapping from names to values and gives the expression's value.
+
+        Args:
+            functions: what the names in `self.functions` stand for.
+            guarded: with a step paid for whatever may go on for ever, inside of `guard.bounded()`.
 
         Raises:
             KeyError: `functions` lacks one of `self.functions`.
         """
-        return emit.bound(self.code, functions, (*self.functions, *self.builtins), self.function.name)
+        guarded = guarded and guard.needs_guard(self.function)
+        code = guard.guarded(self.function, self.code.co_filename) if guarded else self.code
+        function = emit.bound(code, functions, (*self.functions, *self.builtins), self.function.name)
+        return guard.with_helpers(function) if guarded else function
 
 
 def parse_forward(

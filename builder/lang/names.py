@@ -119,14 +119,20 @@ RESERVED = frozenset({"self", "training"})
 """Names with a meaning of their own in `forward`."""
 
 
-def name_problem(name: object, *, attribute: bool = True) -> str | None:
-    """Why `name` can't be that of an attribute of a module, or of an input; one clause, None if it can."""
+def spelling_problem(name: object) -> str | None:
+    """Why `name` can't be one of Python's that a config may use; one clause, None if it can."""
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         return "is not a name that Python could use"
     if unicodedata.normalize("NFKC", name) != name:
         return f"is written with look-alike characters; Python reads it as {unicodedata.normalize('NFKC', name)!r}"
-    if name.startswith("_"):
-        return "begins with an underscore"
+    return "begins with an underscore" if name.startswith("_") else None
+
+
+def name_problem(name: object, *, attribute: bool = True) -> str | None:
+    """Why `name` can't be that of an attribute of a module, or of an input; one clause, None if it can."""
+    problem = spelling_problem(name)
+    if problem is not None:
+        return problem
     if name in RESERVED:
         return "has a meaning of its own in forward"
     if attribute and name in MODULE_API:

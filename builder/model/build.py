@@ -35,7 +35,7 @@ def construct(
         device: where parameters and buffers are made; `meta` makes them without memory and without initial values.
 
     Raises:
-        ConfigError: an initialiser refuses its arguments.
+        ConfigError: an initialiser refuses its arguments, or there isn't so much memory.
     """
     maker = Maker(exploring=False, sizes=sizes)
     context: Any = nullcontext()
@@ -47,6 +47,11 @@ def construct(
             return maker.root(definition, given, data)
     except Refused:
         raise ConfigError(*maker.faults) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocat" not in str(error) and "out of memory" not in str(error):
+            raise
+        place = definition.place
+        raise ConfigError(Fault("the model doesn't fit into memory", place.path, place.origin)) from error
 
 
 def build(

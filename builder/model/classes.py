@@ -14,6 +14,7 @@ from builder import registry
 from builder.catalog.functions import constants
 from builder.errors import Origin, Path
 from builder.lang.forward import Forward, parse_forward
+from builder.lang.guard import needs_guard
 from builder.lang.scope import LayerName, Scope
 from builder.model.read import callables, layer_name
 from builder.model.spec import Definition
@@ -80,8 +81,11 @@ def _restore(recipe: Recipe) -> DefinedModule:
 _CLASSES: weakref.WeakValueDictionary[str, type[DefinedModule]] = weakref.WeakValueDictionary()
 
 
-def class_of(definition: Definition) -> type[DefinedModule]:
-    """The class of a definition's modules; the same for equal definitions, however often they are read."""
+def class_of(definition: Definition, *, guarded: bool = False) -> type[DefinedModule]:
+    """The class of a definition's modules; the same for equal definitions, however often they are read.
+
+    With `guarded`, where its forward may go on for ever, another one that pays for its steps.
+    """
     forward, args = definition.forward, tuple(definition.args)
     if forward is None:
         return _class_of(Recipe(definition.name, args), None)
@@ -93,21 +97,21 @@ def class_of(definition: Definition) -> type[DefinedModule]:
         tuple(item.name for item in definition.parameters), tuple(item.name for item in definition.buffers),
         forward.origin, (*place.path, "forward"),
     )  # fmt: skip
-    return _class_of(recipe, lambda: forward)
+    return _class_of(recipe, lambda: forward, guarded and needs_guard(forward.function))
 
 
-def _class_of(recipe: Recipe, forward: Callable[[], Forward] | None) -> type[DefinedModule]:
-    digest = recipe.digest
+def _class_of(recipe: Recipe, forward: Callable[[], Forward] | None, guarded: bool = False) -> type[DefinedModule]:
+    digest = recipe.digest + ("guarded" if guarded else "")
     cls = _CLASSES.get(digest)
     if cls is None:
-        cls = _CLASSES[digest] = _make_class(recipe, forward() if forward is not None else None)
+        cls = _CLASSES[digest] = _make_class(recipe, forward() if forward is not None else None, guarded)
     return cls
 
 
-def _make_class(recipe: Recipe, forward: Forward | None) -> type[DefinedModule]:
+def _make_class(recipe: Recipe, forward: Forward | None, guarded: bool = False) -> type[DefinedModule]:
     members: dict[str, Any] = {"_recipe": recipe, "__module__": __name__, "__doc__": None}
     if forward is None:
         return type(recipe.name, (DefinedModule, nn.Sequential), members)
     functions = {name: registry.functions.get(name) for name in forward.functions}
-    members["forward"] = forward.bind(functions, recipe.name)
+    members["forward"] = forward.bind(functions, recipe.name, guarded=guarded)
     return type(recipe.name, (DefinedModule,), members)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from builder.errors import Path
+from builder.lang.formula import LangError, parse_formula
 from builder.model.infer import Exploration
 from builder.model.make import Names
 from builder.model.scope import LIBRARY, Library, evaluate
@@ -34,9 +36,29 @@ def filled(
     for path, sizes in _sizes_by_place(definition, found).items():
         target = out["blocks"] if path[:1] == (LIBRARY,) else out
         _write(target, path[1:] if path[:1] == (LIBRARY,) else path[len(root) :], sizes)
+    out = _without_facts(out, data)
     if found.ran:
         out["inputs"] = {item.name: _input(item, found.inputs.get(item.name)) for item in definition.inputs}
     return out
+
+
+def _without_facts(value: Any, data: Names) -> Any:
+    """A value whose formulas have the facts themselves in the place of `data.<name>`."""
+    if isinstance(value, dict):
+        return {key: _without_facts(item, data) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_facts(item, data) for item in value]
+    if not isinstance(value, str) or not value.startswith("="):
+        return value
+    try:
+        formula = parse_formula(value[1:])
+        if formula.names == {"data"}:
+            return formula.evaluate({"data": data})
+    except LangError:  # a note that begins with "=", or a formula on a branch that isn't taken
+        return value
+    for name in {name for name in data if f"data.{name}" in formula.dotted}:
+        value = re.sub(rf"\bdata\.{re.escape(name)}\b", repr(data[name]).replace("\\", r"\\"), value)
+    return value
 
 
 def _input(item: Any, example: Any) -> Any:

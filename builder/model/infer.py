@@ -15,7 +15,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from builder.errors import ConfigError, Fault, nearest
+from builder.lang.guard import TooLong, bounded, spend
 from builder.lang.syntax import LangError
+from builder.model.explain import explain
 from builder.model.make import Maker, Names, Pending, Refused, Sizes, idle, settle, untouched
 from builder.model.misfit import depends_on_data, misfit
 from builder.model.recall import Recall
@@ -33,7 +35,10 @@ BATCH = 2
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What the meta device told: the model on it, the sizes found, the calls in order, and the inputs it was given."""
+    """What the meta device told: the model on it, the sizes found, the calls in order, and the inputs it was given.
+
+    `keys` says of the model's blocks which are equal, as in `Maker`.
+    """
 
     model: nn.Module
     sizes: Sizes
@@ -42,6 +47,7 @@ class Exploration:
     outputs: Any
     ran: bool
     nodes: Mapping[str, Node]
+    keys: Mapping[str, tuple[Any, ...]]
 
 
 class Meter(Protocol):
@@ -62,6 +68,22 @@ RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 """What LSTM, GRU and RNN call."""
 
 
+STEPS_OF_A_CALL = 20
+"""What a function of PyTorch costs of the steps that a model may take while it is checked."""
+
+TAKEN_APART = (
+    torch.unbind, torch.split, torch.chunk, torch.tensor_split,
+    torch.Tensor.unbind, torch.Tensor.split, torch.Tensor.chunk, torch.Tensor.tensor_split,
+)  # fmt: skip
+"""What makes many tensors of one."""
+
+
+def _parts(func: Callable[..., Any], x: torch.Tensor, *args: Any, **kwargs: Any) -> int:
+    """How many tensors come of taking one apart, at most."""
+    dim = kwargs.get("dim", next(iter(args[0 if "unbind" in func.__name__ else 1 :]), 0))
+    return int(x.shape[dim]) if isinstance(dim, int) and -x.ndim <= dim < x.ndim else 0
+
+
 class SkipInit(TorchFunctionMode):
     """Leaves out what costs time and does nothing on the meta device: initialisers, the steps of recurrent layers."""
 
@@ -70,6 +92,7 @@ class SkipInit(TorchFunctionMode):
     ) -> Any:
         """Return the tensor of an initialiser unchanged, tensors of the right shapes for a recurrence; else call."""
         kwargs = kwargs or {}
+        spend(STEPS_OF_A_CALL + (_parts(func, *args, **kwargs) if func in TAKEN_APART else 0))
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         if is_unrolled(func, args, kwargs):
@@ -138,7 +161,7 @@ def explore(
             continue
         if found is not None:
             break  # a second run with other sizes of the free dimensions agrees
-        found = Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes)
+        found = Exploration(model, maker.sizes, calls, inputs, outputs, True, maker.nodes, maker.keys)
         if not free or not maker.sizes:
             break
     if found is None:
@@ -172,7 +195,7 @@ def _sketched(
         if inputs is None:
             return None
         try:
-            with torch.no_grad(), torch.device("meta"), SkipInit():
+            with bounded(), torch.no_grad(), torch.device("meta"), SkipInit():
                 model(*inputs.values())
         except Exception:  # whatever a layer raises, a user's among them
             if not runs or maker.guessed:
@@ -188,7 +211,7 @@ def _half_run(model: nn.Module, maker: Maker, inputs: Mapping[str, Any]) -> Expl
     """A model that can't be run to its end: what comes before that end may lack sizes, not what comes after."""
     _refuse_idle(model=model, maker=maker, why="what comes before it depends on the data's values")
     _complete(model, maker)
-    return Exploration(model, maker.sizes, (), inputs, None, False, maker.nodes)
+    return Exploration(model, maker.sizes, (), inputs, None, False, maker.nodes, maker.keys)
 
 
 def _complete(model: nn.Module, maker: Maker) -> None:
@@ -213,7 +236,7 @@ def rerun(found: Exploration, inputs: Mapping[str, Any], meter: Meter | None = N
         ConfigError: it doesn't run with these.
     """
     try:
-        return _run(found.model, inputs, Maker(True, nodes=dict(found.nodes)), meter)[0]
+        return _run(found.model, inputs, Maker(True, nodes=dict(found.nodes), keys=dict(found.keys)), meter)[0]
     except _Misfit as error:
         raise ConfigError(error.fault) from None
     except _DependsOnData:
@@ -236,7 +259,7 @@ def _make(definition: Definition, given: Names, data: Names, *, sketching: bool 
     maker = Maker(exploring=True)
     maker.recall = Recall(maker.sizes) if sketching else None
     try:
-        with torch.device("meta"), SkipInit():
+        with bounded(), torch.device("meta"), SkipInit():
             return maker, maker.root(definition, given, data)
     except Refused:
         raise ConfigError(*maker.faults) from None
@@ -338,6 +361,7 @@ def _run(
     handles = list(_watch(model, record, meter))
     try:
         with (
+            bounded(),
             torch.set_grad_enabled(meter is not None),
             torch.device("meta"),
             SkipInit(),
@@ -347,6 +371,9 @@ def _run(
     except Refused:
         raise _Misfit(maker.faults[0] if maker.faults else Fault("sizes depend on a guess")) from None
     except Exception as error:  # whatever a layer raises, a user's among them
+        if isinstance(error, TooLong):
+            told = explain(error)
+            raise ConfigError(Fault(str(error), told.path, told.origin)) from None
         if depends_on_data(error):
             raise _DependsOnData from error
         raise _Misfit(misfit(model, error, record, maker.nodes)) from error
@@ -437,4 +464,4 @@ def _unrun(model: nn.Module, maker: Maker) -> Exploration:
                       hint="declare their shapes, for example `inputs: {x: [B, 3, 32, 32]}`, or give the sizes")
             )  # fmt: skip
     _check_references(model, maker)
-    return Exploration(model, maker.sizes, (), {}, None, False, maker.nodes)
+    return Exploration(model, maker.sizes, (), {}, None, False, maker.nodes, maker.keys)

@@ -13,7 +13,7 @@ from torch import nn
 
 from builder import registry
 from builder.catalog.arguments import check_arguments
-from builder.errors import Fault, nearest
+from builder.errors import ConfigError, Fault, nearest
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
 from builder.model.classes import DefinedModule, class_of
@@ -22,7 +22,8 @@ from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
 from builder.model.spec import Definition, Node, Place, TensorSpec, Value
 
-MAX_REPEAT = 100_000
+MAX_MODULES = 100_000
+"""Modules that one model may have; more is a mistake or an attack."""
 
 Names = Mapping[str, Any]
 """What formulas see: arguments, `i`, `data`."""
@@ -59,6 +60,8 @@ class Maker:
     classes: dict[int, type[nn.Module]] = field(default_factory=dict)
     guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Module path → the sizes that another run contradicted."""
+    count: int = 0
+    """Modules made so far."""
 
     def root(self, definition: Definition, given: Names, data: Names) -> nn.Module:
         """The model itself, with values for some of its arguments.
@@ -120,7 +123,7 @@ class Maker:
 
     def _class_of(self, definition: Definition) -> type[nn.Module]:
         if id(definition) not in self.classes:
-            self.classes[id(definition)] = class_of(definition)
+            self.classes[id(definition)] = class_of(definition, guarded=self.exploring)
         return self.classes[id(definition)]
 
     def _children(self, parent: nn.Module, nodes: tuple[Node, ...], names: Names, path: str, numbered: bool) -> None:
@@ -129,6 +132,9 @@ class Maker:
             name = str(len(parent._modules)) if numbered else node.name
             try:
                 if self._wanted(node, names):
+                    if hasattr(parent, name) and name not in parent._modules:
+                        owner = "nn.Sequential" if isinstance(parent, nn.Sequential) else "nn.Module"
+                        self._refuse(node.place, f"{name!r} can't be the name of a layer: every {owner} has it already")
                     parent.add_module(name, self._node(node, names, f"{path}.{name}" if path else name))
                 elif isinstance(parent, DefinedModule) and not isinstance(parent, nn.Sequential):
                     parent.add_module(name, None)
@@ -145,6 +151,10 @@ class Maker:
         return bool(wanted)
 
     def _node(self, node: Node, names: Names, path: str) -> nn.Module:
+        self.count += 1
+        if self.count > MAX_MODULES:
+            place = node.place
+            raise ConfigError(Fault(f"the model has more than {MAX_MODULES:,} modules", place.path, place.origin))
         if self.exploring:
             self.nodes[path] = node
         if node.kind == "layer":
@@ -170,8 +180,10 @@ class Maker:
 
     def _repeats(self, node: Node, names: Names) -> int:
         count = self._value(node.repeat, node.place, names)
-        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_REPEAT:
-            self._refuse(node.place, "'repeat' counts copies", found=count, expected=f"a number from 0 to {MAX_REPEAT}")
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_MODULES:
+            self._refuse(
+                node.place, "'repeat' counts copies", found=count, expected=f"a number from 0 to {MAX_MODULES}"
+            )
         return int(count)
 
     def layer(self, node: Node, names: Names, path: str, inputs: tuple[Any, ...] | None = None) -> nn.Module:
@@ -228,7 +240,7 @@ class Maker:
         if spec.value is not None:
             functions = {name: registry.functions.get(name) for name in spec.value.functions}
             try:
-                tensor = torch.as_tensor(spec.value.bind(functions)(names))
+                tensor = torch.as_tensor(spec.value.bind(functions, guarded=self.exploring)(names))
             except Exception as error:  # whatever the expression's functions raise
                 self._refuse(spec.place, f"the value of buffer {spec.name!r} can't be computed: {_first_line(error)}")
         else:
@@ -245,7 +257,10 @@ class Maker:
         if not isinstance(shape, list | tuple) or not all(type(size) is int and size >= 0 for size in shape):
             self._refuse(spec.place, f"the shape of {spec.role} {spec.name!r} is not a list of sizes", found=shape)
         dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
-        tensor = torch.zeros(shape, dtype=dtype) if spec.init is None else torch.empty(shape, dtype=dtype)
+        try:
+            tensor = torch.zeros(shape, dtype=dtype) if spec.init is None else torch.empty(shape, dtype=dtype)
+        except (TypeError, RuntimeError) as error:  # too large a size, or all of them together
+            self._refuse(spec.place, f"{spec.role} {spec.name!r} can't be made: {_first_line(error)}", found=shape)
         if spec.init is not None:
             arguments = {key: self._value(value, spec.place, names) for key, value in spec.init_arguments.items()}
             try:
@@ -267,7 +282,7 @@ class Maker:
             return
         owner, _, leaf = target.rpartition(".")
         parent = module.get_submodule(owner)
-        if not isinstance(parent, Pending):
+        if not isinstance(parent, Pending) and leaf in parent._parameters:
             setattr(parent, leaf, known[source])
 
     def tie_again(self, model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from builder.catalog.functions import constants
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, nearest
 from builder.lang.forward import Forward, parse_forward
-from builder.lang.names import MODULE_API
+from builder.lang.names import MODULE_API, spelling_problem
 from builder.lang.scope import LayerName, Scope
 from builder.model.features import Uncuttable, cut
 from builder.model.scope import BlockScope, BlockSource, Context, Library, NoLibrary, Reading, read_value
@@ -33,8 +34,10 @@ from builder.model.tensors import read_inputs, read_tensors
 
 FEATURES = "FeatureExtractor"
 
-MAX_NODES = 200_000
-"""Nodes that one model may have as written; more is a mistake or an attack."""
+MAX_NODES = 20_000
+"""Layers that one model may have as written, blocks in place of their uses; more is a mistake or an attack."""
+MAX_DEPTH = 64
+"""How deep layers may lie in one another."""
 
 
 def read_definition(
@@ -85,6 +88,9 @@ def _read_definition(raw: Any, context: Context, name: str, *, inherits: bool = 
     buffers = read_tensors(raw.get("buffers"), "buffer", inner.at("buffers"))
     layers, numbered = _read_layers(raw.get("layers"), inner.at("layers"))
     tie = _read_tie(raw.get("tie"), inner.at("tie"))
+    count = sum(map(layers_in, layers))
+    if count > MAX_NODES:
+        raise ConfigError(Fault(f"more than {MAX_NODES:,} layers as written", context.path, context.place.origin))
     _refuse_shared_names(args, inputs, parameters, buffers, layers, inner)
     forward = None
     if "forward" in raw:
@@ -105,6 +111,7 @@ def _read_definition(raw: Any, context: Context, name: str, *, inherits: bool = 
         forward=forward,
         sections=tuple(key for key in raw if key in ("parameters", "buffers", "layers")),
         tie=tie,
+        count=count,
         sees_data="data" in outer and not inherits,
         outer_args=frozenset(forward.args) - frozenset(args) if forward is not None else frozenset(),
     )
@@ -119,6 +126,8 @@ def _refuse_unknown(raw: Mapping[str, Any], context: Context, known: tuple[str, 
     for key in ("name", "description"):
         if key in raw and not isinstance(raw[key], str | None):
             context.at(key).fault(f"{key!r} is text", found=raw[key])
+    if isinstance(raw.get("name"), str):
+        _is_spelt(raw["name"], context.at("name"), "a class")
 
 
 def _mapping(raw: Any, context: Context, what: str) -> dict[str, Any]:
@@ -141,12 +150,30 @@ def _read_args(raw: Any, context: Context, outer: frozenset[str]) -> dict[str, A
     return args
 
 
+def _is_spelt(name: str, context: Context, what: str) -> bool:
+    """Whether a name is one of Python's; a fault if it isn't."""
+    problem = spelling_problem(name)
+    if problem is not None:
+        context.fault(
+            f"{name!r} can't be the name of {what}",
+            expected="a Python name that doesn't begin with '_'",
+            hint=f"it {problem}" if name.isidentifier() and not name.startswith("_") else None,
+        )
+    return problem is None
+
+
 def _check_name(name: str, context: Context, what: str) -> None:
-    if not name.isidentifier() or name.startswith("_"):
-        context.fault(f"{name!r} can't be the name of an {what}", expected="a Python name that doesn't begin with '_'")
-    elif name in MODULE_API or name in ("i", "data"):
+    if not _is_spelt(name, context, f"an {what}"):
+        return
+    if name in MODULE_API or name in ("i", "data"):
         owner = "the language" if name in ("i", "data") else "every torch.nn.Module"
         context.fault(f"{name!r} can't be the name of an {what}: {owner} has it already")
+
+
+def layers_in(node: Node) -> int:
+    """How many layers a node holds as written, itself counted."""
+    inside = node.definition.count if node.definition is not None else sum(map(layers_in, node.children))
+    return 1 + inside + (layers_in(node.element) if node.element is not None else 0)
 
 
 def _block_scope(raw: Any, context: Context) -> BlockScope:
@@ -193,6 +220,8 @@ def _read_layers(raw: Any, context: Context) -> tuple[tuple[Node, ...], bool]:
             here.fault(f"{name!r} can't be the name of a layer", expected="a name without dots")
         elif str(name) in MODULE_API:
             here.fault(f"{name!r} can't be the name of a layer: every torch.nn.Module has it already")
+        elif not str(name).isprintable() or unicodedata.normalize("NFKC", str(name)) != str(name):
+            here.fault(f"{name!r} can't be the name of a layer", expected="a name without look-alike characters")
         nodes.append(_read_child(item, here, str(name)))
     return tuple(nodes), False
 
@@ -210,9 +239,17 @@ def _read_child(raw: Any, context: Context, name: str) -> Node:
 
 def read_node(raw: Any, context: Context, name: str) -> Node | None:
     """One node under `layers`, or a layer that is an argument of another."""
-    context.reading.nodes += 1
-    if context.reading.nodes > MAX_NODES:
-        raise ConfigError(Fault(f"the model has more than {MAX_NODES} layers as written", context.path))
+    reading = context.reading
+    if reading.depth == MAX_DEPTH:
+        raise ConfigError(Fault(f"layers lie more than {MAX_DEPTH} deep", context.path, context.place.origin))
+    reading.depth += 1
+    try:
+        return _read_node(raw, context, name)
+    finally:
+        reading.depth -= 1
+
+
+def _read_node(raw: Any, context: Context, name: str) -> Node | None:
     if isinstance(raw, str):
         raw = {"type": raw}
     if not isinstance(raw, dict) or not raw:

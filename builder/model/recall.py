@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from builder.lang.guard import spend
 from builder.model.record import Call
 
 PLAIN = (type(None), bool, int, float, str)
@@ -75,6 +76,7 @@ class Recall:
 
 def _signature(value: Any) -> Iterator[Any]:
     """What decides the shapes of what comes out: shapes and dtypes of tensors, plain values, their nesting."""
+    spend(1)
     if isinstance(value, torch.Tensor):
         yield (tuple(value.shape), value.dtype)
     elif type(value) in PLAIN:
@@ -93,6 +95,7 @@ def _signature(value: Any) -> Iterator[Any]:
 
 def _copied(value: Any) -> Any:
     """The same with tensors of its own, so that no two calls give the same tensor."""
+    spend(1)
     if isinstance(value, torch.Tensor):
         return torch.empty_like(value)
     if type(value) in PLAIN:

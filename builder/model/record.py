@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 
+from builder.lang.guard import spend
+
 Shape = tuple[int, ...]
+
+STEPS_OF_A_VALUE = 20
+"""What looking at a value costs of the steps that a model may take while it is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Record:
 
 def tensors(value: Any) -> tuple[torch.Tensor, ...]:
     """All tensors in a value, in order."""
+    spend(STEPS_OF_A_VALUE)
     if isinstance(value, torch.Tensor):
         return (value,)
     if isinstance(value, dict):

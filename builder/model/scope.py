@@ -88,7 +88,7 @@ class Reading:
     faults: list[Fault] = field(default_factory=list)
     blocks: dict[tuple[int, str], Definition | None] = field(default_factory=dict)
     open_blocks: list[str] = field(default_factory=list)
-    nodes: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

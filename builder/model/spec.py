@@ -135,3 +135,5 @@ class Definition:
     """Whether its formulas see `data`: those of a whole model do."""
     frozen: bool = False
     """Whether its parameters take no gradients from the start."""
+    count: int = 0
+    """How many layers it holds as written, those of its blocks among them."""

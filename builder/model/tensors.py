@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from builder import registry
+from builder.catalog.arguments import check_arguments
 from builder.catalog.functions import constants
 from builder.errors import ConfigError, nearest
 from builder.lang.formula import Formula
 from builder.lang.forward import Expression, parse_expression
-from builder.lang.names import MODULE_API
+from builder.lang.names import MODULE_API, spelling_problem
 from builder.model.scope import Context, read_formula, read_value
 from builder.model.spec import Input, TensorSpec
 
@@ -147,7 +148,13 @@ def _read_init(raw: Any, context: Context) -> tuple[str | None, Mapping[str, Any
         context.fault(f"unknown initialiser {name!r}", nearest=nearest(name, registry.initialisers.names()),
                       hint="`builder registry initialiser` lists them")  # fmt: skip
         return None, {}
-    return name, {key: read_value(value, context.at(key)) for key, value in details.items() if key != "type"}
+    arguments = {key: read_value(value, context.at(key)) for key, value in details.items() if key != "type"}
+    faults = check_arguments(
+        "initialiser", name, registry.initialisers.get(name), arguments,
+        path=context.path, origin_of=lambda key: context.at(key).place.origin, withheld=("tensor", "generator"),
+    )  # fmt: skip
+    context.reading.faults.extend(faults)
+    return name, arguments
 
 
 def _read_expression(raw: Any, context: Context) -> Expression | None:
@@ -172,7 +179,12 @@ def _refuse_unknown(raw: Mapping[str, Any], context: Context, known: tuple[str, 
 
 
 def _check_tensor_name(name: str, context: Context, what: str) -> None:
-    if not name.isidentifier() or name.startswith("_"):
-        context.fault(f"{name!r} can't be the name of a {what}", expected="a Python name that doesn't begin with '_'")
+    problem = spelling_problem(name)
+    if problem is not None:
+        context.fault(
+            f"{name!r} can't be the name of a {what}",
+            expected="a Python name that doesn't begin with '_'",
+            hint=f"it {problem}" if name.isidentifier() and not name.startswith("_") else None,
+        )
     elif name in MODULE_API and what != "input":
         context.fault(f"{name!r} can't be the name of a {what}: every torch.nn.Module has it already")

@@ -15,6 +15,7 @@ from builder.catalog.component import Component, read_component
 from builder.config.origin import Origins
 from builder.errors import Fault, Path, nearest
 from builder.registry import callbacks
+from builder.training.places import in_run, misplaced
 from builder.training.progress import ProgressBar
 
 EXCLUDED = {
@@ -56,16 +57,19 @@ def read_callbacks(
         faults += more
         if component is not None:
             components.append(component)
+            faults += misplaced(component, origins.of)
             faults += _check_monitor(component.arguments.get("monitor"), metrics, (*place, "monitor"), origins)
     return components, faults
 
 
 def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str) -> Callback:
-    """The callback itself. Checkpoints go into `run_dir`/checkpoints; early stopping watches what the task watches.
+    """The callback itself. Checkpoints go into `run_dir`/checkpoints, or into the folder of it that the config says;
+    early stopping watches what the task watches.
 
     Raises:
         ConfigError: it refuses its arguments.
     """
+    component = in_run(component, run_dir)
     defaults: dict[str, Any] = {}
     if "dirpath" in inspect.signature(component.target).parameters:
         defaults["dirpath"] = run_dir / "checkpoints"

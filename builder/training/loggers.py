@@ -14,9 +14,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from builder.catalog.component import Component, read_component
 from builder.config.origin import Origins
-from builder.errors import Fault, MissingExtra, Path
+from builder.errors import Fault, Path
 from builder.registry import loggers
 from builder.training.csv_logger import CSVLogger
+from builder.training.places import in_run, misplaced
 
 
 class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
@@ -73,20 +74,19 @@ def read_loggers(
         faults += more
         if component is not None:
             components.append(component)
+            faults += misplaced(component, origins.of)
     return components, faults
 
 
 def make_logger(component: Component, run_dir: Folder) -> Logger:
-    """The logger itself; it writes into `run_dir` unless the config says another `save_dir`.
+    """The logger itself; it writes into `run_dir`, or into the folder of it that the config says.
 
     Raises:
         ConfigError: it refuses its arguments.
         MissingExtra: its package isn't installed.
     """
-    defaults: dict[str, Any] = {}
-    if "save_dir" in inspect.signature(component.target).parameters and "save_dir" not in component.arguments:
-        defaults["save_dir"] = str(run_dir)
-    try:
-        return component.make(**defaults)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"logger {component.name!r} needs a package that isn't installed: {error}") from error
+    component = in_run(component, run_dir)
+    takes = inspect.signature(component.target).parameters
+    folders = [name for name in ("save_dir", "root_dir") if name in takes and name not in component.arguments]
+    defaults: dict[str, Any] = dict.fromkeys(folders, str(run_dir))
+    return component.make(**defaults)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from builder.errors import Fault
+from builder.lang.guard import bounded
 from builder.training.raised import TermError, raised
 from builder.training.task import Task
 
@@ -112,10 +113,11 @@ def try_out(task: Task, batch: Mapping[str, Tensor], output: Any) -> Fault | Non
     """
     phase = Phase("train", task)
     try:
-        values = task.names(batch, output)
-        phase.add(task.loss.function(values), values, len(next(iter(batch.values()))))
-        for key in phase.metrics:
-            phase._update(key)
+        with bounded():
+            values = task.names(batch, output)
+            phase.add(task.loss.function(values), values, len(next(iter(batch.values()))))
+            for key in phase.metrics:
+                phase._update(key)
     except TermError as error:
         # Whether a matrix can be decomposed depends on its values, which may be other ones here.
         return None if isinstance(error.__cause__, torch.linalg.LinAlgError) else error.fault

@@ -55,7 +55,7 @@ class TaskReader:
             if self.outputs and key not in self.outputs:
                 expected, near = ", ".join(self.outputs), nearest(key, self.outputs)
                 self.fault(f"the model's output has no {key!r}", path, found=text, expected=expected, nearest=near)
-        return parsed.bind({name: functions.get(name) for name in parsed.functions})
+        return parsed.bind({name: functions.get(name) for name in parsed.functions}, guarded=True)
 
     def _parse(self, text: str, names: Collection[str], path: Path) -> Parsed:
         """The expression; `output.depth` is a key where the model gives a mapping.

@@ -376,7 +376,8 @@ def test_blocks_are_files_of_the_block_folder(configs, write, tmp_path):
     write("block/Residual.yaml", "args: {channels: required}\n")
     composed = compose()
     library = blocks(composed.search_path)
-    assert library.names() == ["Residual"] and "Residual" in library and "residual" not in library
+    assert library.names() == ["Residual", "model/cnn", "model/mlp"]
+    assert "Residual" in library and "residual" not in library
     document = library.get("Residual")
     assert document.value == {"args": {"channels": "required"}}
     assert str(document.origins["args", "channels"]) == "configs/block/Residual.yaml:1"

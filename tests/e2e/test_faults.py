@@ -4,9 +4,9 @@ import json
 import os
 
 import pytest
-from command_line import SMALL, run
 
 from builder.runs.status import status
+from command_line import SMALL, run
 
 MLP = """\
 args: {hidden: 32}
@@ -94,8 +94,8 @@ CONFIGS = {
         {"configs/model/mine.yaml": MLP.replace("out: {type: Linear", "out: {type: Linear, in_features: 64")},
         ["model=mine"],
         "error: configs/model/mine.yaml:6: model.layers.out: shapes don't fit in Linear 'out'\n"
-        "  found:    an input of shape [2, 32], after Linear 'fc' (out_features=32), which gave [2, 32]\n"
-        "  expected: in_features=64, as it says; in_features=32 would fit\n",
+        "  found:    an input of shape [2, 16], after Linear 'fc' (out_features=16), which gave [2, 16]\n"
+        "  expected: in_features=64, as it says; in_features=16 would fit\n",
     ),
     "an output that doesn't fit the task": (
         {"configs/model/mine.yaml": MLP + "forward: |\n  return {'logits': out(fc(flatten(x)))}\n"},
@@ -103,6 +103,25 @@ CONFIGS = {
         "error: configs/task/classification.yaml:1: task.loss: TypeError: cross_entropy_loss(): argument 'input' "
         "(position 1) must be Tensor, not dict\n"
         "  found:    output.logits [2, 10] float32, target [2] int64, x [2, 1, 8, 8] float32\n",
+    ),
+    "a metric that doesn't fit": (
+        {},
+        ["task.metrics.accuracy.num_classes=4"],
+        "error: configs/task/classification.yaml:4: task.metrics.accuracy: ValueError: If `preds` have one dimension more "
+        "than `target`, `preds.shape[1]` should be equal to number of classes.\n"
+        "  found:    input 1 [2, 10] float32, input 2 [2] int64\n",
+    ),
+    "a loss that isn't a number": (
+        {},
+        ["task.loss=output"],
+        "error: override 'task.loss=output': task.loss: the loss has to be a tensor without dimensions; it is of shape "
+        "[2, 10]\n",
+    ),
+    "a scheduler's formula that can't be worked out": (
+        {},
+        ["scheduler=cosine", "trainer.max_epochs=-1"],
+        "error: configs/scheduler/cosine.yaml:3: scheduler.T_max: unknown name 'total_steps'\n"
+        "  found:    '=total_steps'\n",
     ),
     "a device that isn't there": (
         {},

@@ -10,12 +10,12 @@ from datetime import datetime
 import pytest
 import torch
 import yaml
-from command_line import run
 
 import builder
 from builder.config.compose import compose
 from builder.data.load import load
 from builder.runs.status import status
+from command_line import run
 
 WORDS = ("model.args.channels=8", "model.args.depth=1", "trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=0.01")
 
@@ -97,7 +97,9 @@ def test_the_status_says_that_it_finished_and_how(trained):
     assert (found.state, found.reason, found.epoch, found.step) == ("finished", None, 2, 40)
     assert list(found.command) == ["builder", "train", *WORDS]
     assert datetime.fromisoformat(found.started) <= datetime.fromisoformat(found.ended)
-    assert {*found.metrics} == {f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "accuracy")}
+    assert {*found.metrics} == {
+        f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "accuracy")
+    }
     assert all(isinstance(value, float) and abs(value) < float("inf") for value in found.metrics.values())
 
 
@@ -152,7 +154,11 @@ def test_model_yaml_builds_the_model_that_was_trained(trained, values):
     theirs = builder.build(values["model"], data={"num_classes": 10}, inputs={"x": (2, 1, 8, 8)})
     shapes, expected = ({name: value.shape for name, value in one.state_dict().items()} for one in (model, theirs))
     assert shapes == expected and type(model).__name__ == "Model"
-    assert yaml.safe_load((trained.run / "model.yaml").read_text())["args"] == {"channels": 8, "depth": 1, "classes": 10}
+    assert yaml.safe_load((trained.run / "model.yaml").read_text())["args"] == {
+        "channels": 8,
+        "depth": 1,
+        "classes": 10,
+    }
 
 
 def test_the_best_checkpoint_gives_the_reported_test_metrics_in_the_built_model(trained, data):
@@ -169,3 +175,26 @@ def test_best_is_best_on_the_validation_set_and_last_is_the_last(trained, data):
     assert by_hand(best, data.splits["val"])[1] == pytest.approx(max(accuracies))
     assert by_hand(last, data.splits["val"])[1] == pytest.approx(accuracies[-1])
     assert saved["global_step"] == 40 and kept["epoch"] == accuracies.index(max(accuracies))
+
+
+FACTS = """\
+description: "= is how a formula begins"
+args: {hidden: 8}
+inputs: [x]
+blocks: {Head: {args: {width: required}, layers: {out: {type: Linear, out_features: =width}}}}
+layers:
+  flatten: Flatten
+  steps: {type: Sequential, repeat: 2, layer: {type: Linear, out_features: "=(i + 1) * hidden + data.num_classes"}}
+  head: {type: Head, width: =data.num_classes}
+forward: return head(steps(flatten(x)))
+"""
+
+
+def test_model_yaml_stands_alone_whatever_facts_blocks_and_formulas_it_was_made_of(tmp_path):
+    (tmp_path / "configs/model").mkdir(parents=True)
+    (tmp_path / "configs/model/mine.yaml").write_text(FACTS)
+    ran = run(tmp_path, "train", "--quiet", "model=mine", "trainer=cpu", "trainer.max_epochs=1")
+    assert (ran.code, ran.err) == (0, "")
+    model, _ = model_of(ran.run, "last.ckpt")
+    assert [layer.out_features for layer in model.steps] == [18, 26]
+    assert "data." not in (ran.run / "model.yaml").read_text()

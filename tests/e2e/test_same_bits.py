@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from command_line import SMALL, run
 
-SECTIONS = ("state_dict", "epoch", "global_step")
+from command_line import SMALL, run
 
 
 def weights(ran, name="last.ckpt"):

@@ -44,11 +44,29 @@ def test_null_leaves_a_callback_out_and_a_name_alone_is_a_type(tmp_path):
     assert read_callbacks(None, METRICS, ORIGINS) == ([], [])
 
 
-def test_checkpoints_go_into_the_run_folder_unless_the_config_says_another(tmp_path):
+def test_checkpoints_go_into_a_folder_of_the_run_folder(tmp_path):
     ours, theirs = made(
-        {"a": {"type": "ModelCheckpoint"}, "b": {"type": "ModelCheckpoint", "dirpath": str(tmp_path)}}, tmp_path / "run"
+        {"a": {"type": "ModelCheckpoint"}, "b": {"type": "ModelCheckpoint", "dirpath": "each/epoch"}}, tmp_path / "run"
     )
-    assert ours.dirpath == str(tmp_path / "run" / "checkpoints") and theirs.dirpath == str(tmp_path)
+    assert ours.dirpath == str(tmp_path / "run" / "checkpoints")
+    assert theirs.dirpath == str(tmp_path / "run" / "each" / "epoch")
+
+
+@pytest.mark.parametrize("text", ["/tmp", "../x", "a/../../b", "~/x", "C:\\x", "..\\x", "file:/tmp", "a\0b"])
+@pytest.mark.parametrize("key", ["dirpath", "filename"])
+def test_callbacks_write_nowhere_else(key, text):
+    _, (fault,) = read_callbacks({"a": {"type": "ModelCheckpoint", key: text}}, METRICS, ORIGINS)
+    assert str(fault) == (
+        f"callbacks.yaml:1: callbacks.a.{key}: leads out of the run folder\n  found:    {text!r}\n"
+        "  expected: a path in the run folder, or a name"
+    )
+
+
+def test_loggers_write_nowhere_else(tmp_path):
+    section = {"a": {"type": "CSVLogger", "save_dir": "/tmp"}, "b": {"type": "TensorBoardLogger", "save_dir": "events"}}
+    (_, events), (fault,) = read_loggers(section, ORIGINS)
+    assert (fault.path, fault.found) == (("logger", "a", "save_dir"), "/tmp")
+    assert make_logger(events, tmp_path).save_dir == str(tmp_path / "events")
 
 
 def test_early_stopping_watches_what_the_task_watches_unless_the_config_says_another(tmp_path):

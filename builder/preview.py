@@ -1,0 +1,106 @@
+"""The straight line up to the model, and what can be told of it there. Loads no Lightning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.optim import Optimizer
+
+from builder.config.compose import Composed
+from builder.config.folders import blocks, search_path
+from builder.config.model_file import ModelFile, read_model_file
+from builder.config.validate import validate
+from builder.data.load import Data, load
+from builder.errors import UsageError
+from builder.inspect.summary import Summary, summarise
+from builder.model.infer import Exploration, explore
+from builder.model.read import read_definition
+from builder.model.source import source
+from builder.model.spec import Definition, class_name
+from builder.optim.optimizer import build_optimizer
+from builder.settle import settle
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """A config's model on the meta device, and the data that its sizes follow from."""
+
+    composed: Composed
+    data: Data
+    definition: Definition
+    found: Exploration
+
+
+def explored(composed: Composed) -> Explored:
+    """All stations up to the model on the meta device; says on standard error what it dropped.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    composed, dropped = settle(composed)
+    for argument in dropped:
+        print(argument, file=sys.stderr)
+    validate(composed)
+    values, origins = composed.values, composed.origins
+    definition = read_definition(
+        values["model"],
+        origins,
+        ("model",),
+        blocks(composed.search_path),
+        class_name(composed.choices.get("model") or "model"),
+    )
+    data = load(values["data"], values["seed"], origins)
+    examples = _examples(data, values["task"].get("inputs") or {})
+    return Explored(composed, data, definition, explore(definition, {}, data.facts.values, examples))
+
+
+def _examples(data: Data, inputs: Mapping[str, str]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of a small batch by input: each takes the tensor of its own name, or the one it is told."""
+    shapes = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
+    return shapes | {name: shapes[tensor] for name, tensor in inputs.items() if tensor in shapes}
+
+
+def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> Summary:
+    """A model layer by layer, that of a config or of a file.
+
+    `batch` is `data.batch_size` where it isn't given; for a file 1, if it runs with that, and the optimiser AdamW.
+
+    Raises:
+        ConfigError: something is wrong with the config, or the model doesn't run with such a batch.
+        UsageError: there is a `batch`, and the model's inputs have no dimension for it.
+    """
+    definition, found, ready = _model_of(model)
+    trainable = [parameter for parameter in found.model.parameters() if parameter.requires_grad]
+    optimizer: Optimizer | None = None
+    if trainable and ready is not None:
+        optimizer = build_optimizer(found.model, ready.composed.values["optimizer"], ready.composed.origins)
+    elif trainable:
+        optimizer = torch.optim.AdamW(trainable)
+    usual, known = (None, ()) if ready is None else (ready.data.batch_size, tuple(ready.data.facts.tensors))
+    summary = summarise(definition, found, batch=batch or usual, known=known, optimizer=optimizer)
+    if batch is not None and not summary.batch:
+        raise UsageError("--batch says nothing here: no first dimension of the model's inputs is free")
+    return summary
+
+
+def model_code(model: Composed | ModelFile) -> str:
+    """A model, that of a config or of a file, as a Python file that needs nothing but PyTorch.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    definition, found, ready = _model_of(model)
+    return source(definition, {}, {} if ready is None else ready.data.facts.values, found)
+
+
+def _model_of(model: Composed | ModelFile) -> tuple[Definition, Exploration, Explored | None]:
+    if isinstance(model, Composed):
+        ready = explored(model)
+        return ready.definition, ready.found, ready
+    values, origins = read_model_file(model)
+    library = blocks(search_path(model.config_dir))
+    definition = read_definition(values, origins, (), library, class_name(model.path.stem))
+    return definition, explore(definition, {}, {}), None

@@ -1,0 +1,29 @@
+"""The verbs and their options: what scripts of users rely on. A change here is one for the changelog."""
+
+import typer
+
+from builder.cli.main import app
+
+COMMON = {"--debug", "--quiet", "-q", "--import", "--config-name", "-cn", "--config-dir", "-cd"}
+VERBS = {
+    "train": {"--json"},
+    "check": {"--json"},
+    "registry": {"--json"},
+    "show config": {"--json", "--origins"},
+}
+
+
+def verbs(group, prefix=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", {option for item in command.params for option in item.opts if option[0] == "-"}
+
+
+def test_every_verb_takes_these_options():
+    found = dict(verbs(typer.main.get_command(app)))
+    for verb, own in VERBS.items():
+        assert found[verb] >= COMMON | own, verb
+    for verb, options in found.items():
+        assert options >= COMMON, f"{verb} lacks {COMMON - options}"
