@@ -11,6 +11,11 @@ Path = tuple[str | int, ...]
 """Keys and indices from the root of a config to a value."""
 
 
+def printable(text: str) -> str:
+    """A text as a terminal may be given it: what isn't printed, such as an escape sequence, as Python writes it."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a config value was written: a place in a file, the text of an override, or neither (a default).
@@ -29,10 +34,10 @@ class Origin:
 
     def __str__(self) -> str:
         if self.override is not None:
-            return f"override '{self.override}'"
+            return f"override '{printable(self.override)}'"
         if self.file is None:
             return "default"
-        return self.file if self.line is None else f"{self.file}:{self.line}"
+        return printable(self.file if self.line is None else f"{self.file}:{self.line}")
 
     def at_text(self, line: int) -> Origin:
         """The origin of line `line` (from 1) of this value's text."""
@@ -49,7 +54,7 @@ def dotted(path: Path) -> str:
     text = ""
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return printable(text)
 
 
 def nearest(name: object, valid: Iterable[object], limit: int = 3) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +47,16 @@ def memory(model: nn.Module, optimizer: Optimizer | None, activations: int | Non
 def optimizer_state_bytes(optimizer: Optimizer) -> int | None:
     """The bytes that an optimiser of parameters on the meta device keeps, found by a step there.
 
-    None for one whose step needs values (ASGD, Adafactor) or a closure (LBFGS).
+    Of the parameters of a group that have one shape and dtype only one takes that step, since all keep as much.
+    None for an optimiser whose step needs values (ASGD, Adafactor) or a closure (LBFGS).
     """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for parameter in parameters:
+    alike: dict[Any, list[Tensor]] = {}
+    for index, group in enumerate(optimizer.param_groups):
+        group.update({key: False for key in ("fused", "capturable") if group.get(key)})  # kernels that need a device
+        for parameter in group["params"]:
+            alike.setdefault((index, parameter.shape, parameter.dtype), []).append(parameter)
+    stepping = [parameters[0] for parameters in alike.values()]
+    for parameter in stepping:
         parameter.grad = torch.empty_like(parameter)
     try:
         with torch.no_grad():
@@ -57,10 +64,13 @@ def optimizer_state_bytes(optimizer: Optimizer) -> int | None:
     except Exception:  # whatever an optimiser, a user's among them, can't do on the meta device
         return None
     finally:
-        for parameter in parameters:
+        for parameter in stepping:
             parameter.grad = None
-    state = [value for values in optimizer.state.values() for value in values.values()]
-    return _bytes(value for value in state if isinstance(value, Tensor))
+    return sum(len(parameters) * _state_bytes(optimizer, parameters[0]) for parameters in alike.values())
+
+
+def _state_bytes(optimizer: Optimizer, parameter: Tensor) -> int:
+    return _bytes(value for value in optimizer.state[parameter].values() if isinstance(value, Tensor))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -68,7 +68,7 @@ RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 """What LSTM, GRU and RNN call."""
 
 
-STEPS_OF_A_CALL = 20
+STEPS_OF_A_CALL = 50
 """What a function of PyTorch costs of the steps that a model may take while it is checked."""
 
 TAKEN_APART = (
@@ -197,6 +197,8 @@ def _sketched(
         try:
             with bounded(), torch.no_grad(), torch.device("meta"), SkipInit():
                 model(*inputs.values())
+        except TooLong as error:
+            raise _too_long(error) from None
         except Exception:  # whatever a layer raises, a user's among them
             if not runs or maker.guessed:
                 return None
@@ -372,8 +374,7 @@ def _run(
         raise _Misfit(maker.faults[0] if maker.faults else Fault("sizes depend on a guess")) from None
     except Exception as error:  # whatever a layer raises, a user's among them
         if isinstance(error, TooLong):
-            told = explain(error)
-            raise ConfigError(Fault(str(error), told.path, told.origin)) from None
+            raise _too_long(error) from None
         if depends_on_data(error):
             raise _DependsOnData from error
         raise _Misfit(misfit(model, error, record, maker.nodes)) from error
@@ -381,6 +382,11 @@ def _run(
         for handle in handles:
             handle.remove()
     return tuple(record.calls.values()), outputs
+
+
+def _too_long(error: TooLong) -> ConfigError:
+    told = explain(error)
+    return ConfigError(Fault(str(error), told.path, told.origin))
 
 
 class _Recalling:

@@ -29,7 +29,7 @@ class Phase:
     def __init__(self, name: str, task: Task) -> None:
         self.name = name
         self.metrics = {key: metric.make() for key, metric in task.metrics.items()}
-        self._places = {key: metric.component for key, metric in task.metrics.items()}
+        self._task = task
         self._terms = {key: metric.of for key, metric in task.metrics.items()}
         self._losses: list[Tensor] = []
         self._sizes: list[int] = []
@@ -98,7 +98,7 @@ class Phase:
         try:
             return getattr(self.metrics[key], method)(*arguments)
         except Exception as error:  # whatever torchmetrics raises
-            place = self._places[key]
+            place = self._task.metrics[key].component
             names = {f"input {index}": argument for index, argument in enumerate(arguments, 1)}
             raise raised(error, place.path, place.origin, names) from error
 

@@ -1,4 +1,4 @@
-"""Runs benchmarks by name, prints a table for each, writes outputs/benchmarks/<date>.json; exit 1 if a bound is missed."""
+"""Runs benchmarks, prints a table for each, writes outputs/benchmarks/<date>.json; exit 1 if a bound is missed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""forward, step: a built model against the hand-written class, on tiny tensors, where every Python instruction shows."""
+"""forward, step: built models against hand-written classes, on tiny tensors, where every Python instruction shows."""
 
 from __future__ import annotations
 

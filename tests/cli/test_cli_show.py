@@ -93,6 +93,7 @@ class Origins:
 class Composed:
     values: dict
     origins: Origins
+    superseded: tuple = ()
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from builder import build
 from builder.config.compose import compose
 from builder.errors import BuilderError
+from builder.lang import guard
+from builder.model import make
 from builder.pipeline import check, train
 
 SECONDS = 20
@@ -22,7 +24,7 @@ SECONDS = 20
 EVENTS = (
     "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen", "pty.spawn", "os.startfile",
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.link", "os.symlink", "os.truncate", "os.putenv", "shutil.rmtree",
-    "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "pickle.find_class", "marshal.loads",
+    "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "pickle.find_class",
 )  # fmt: skip
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
@@ -36,6 +38,8 @@ def _note(event, arguments):
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES:
         if not str(arguments[0]).endswith(".pyc") and "__pycache__" not in str(arguments[0]):
             seen.append(f"open {arguments[0]}")
+    elif event == "os.putenv" and arguments[0] == b"CUBLAS_WORKSPACE_CONFIG":
+        return  # PyTorch Lightning's `deterministic`
     elif event in EVENTS and not (event == "os.mkdir" and "__pycache__" in str(arguments[0])):
         seen.append(f"{event} {arguments!r:.80}")
 
@@ -57,6 +61,8 @@ def attack(tmp_path, monkeypatch):
     """Run something in an empty folder; gives what the user is told, and asserts that nothing else happened."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("T_SECRET", "hunter2")
+    monkeypatch.setattr(guard, "MAX_STEPS", 200_000)  # a fiftieth of what it is: the same refusals, sooner
+    monkeypatch.setattr(make, "MAX_MODULES", 5_000)
 
     def run(action):
         global watching
@@ -185,7 +191,7 @@ MODELS = {
     # Models without an end
     "repeat": (f"layers: [{FC}, {{type: Sequential, repeat: 1000000000, layer: ReLU}}]\n", "'repeat' counts copies"),
     "repeat by formula": (f"layers: [{FC}, {{type: Sequential, repeat: =10**4000, layer: ReLU}}]\n", "larger than 2**4096"),
-    "repeat of repeats": (f"layers: [{FC}, {{type: Sequential, repeat: 90000, layer: {{type: Sequential, repeat: 90000, layer: ReLU}}}}]\n", "more than 100,000 modules"),
+    "repeat of repeats": (f"layers: [{FC}, {{type: Sequential, repeat: 4000, layer: {{type: Sequential, repeat: 4000, layer: ReLU}}}}]\n", "more than 5,000 modules"),
     "negative repeat": (f"layers: [{FC}, {{type: Sequential, repeat: -1, layer: ReLU}}]\n", "'repeat' counts copies"),
     "block of itself": ("blocks: {B: {layers: [{type: B}]}}\nlayers: [{type: B}]\n", "contains itself"),
     "blocks that double": (chain(50, "{layers: [{type: NEXT}, {type: NEXT}]}", "{layers: [ReLU]}"), "layers as written"),
@@ -194,15 +200,15 @@ MODELS = {
     # Forward: code
     "import": (model(f"import os\nos.system('{RUN}')\nreturn fc(x)"), "import"),
     "dunder import": (model(f"__import__('os').system('{RUN}')\nreturn fc(x)"), "'__import__'"),
-    "subclasses": (model("return ().__class__.__base__.__subclasses__()"), "'__subclasses__'"),
+    "subclasses": (model("return ().__class__.__base__.__subclasses__()"), "'__class__'"),
     "open": (model("open('SENTINEL', 'w')\nreturn fc(x)"), "unknown function or layer 'open'"),
     "eval": (model("return eval('fc(x)')"), "unknown function or layer 'eval'"),
     "look-alike eval": (model("return ｅｖａｌ('1')"), "unknown function or layer 'eval'"),
     "getattr": (model("return getattr(x, 'data')"), "unknown function or layer 'getattr'"),
-    "globals": (model("return fc.forward.__globals__"), "'__globals__'"),
+    "globals": (model("return fc.forward.__globals__"), "nn.Module's own"),
     "look-alike dunder": (model("return x.__ｃlass__"), "'__class__'"),
     "storage": (model("return x.untyped_storage()"), "'untyped_storage'"),
-    "numpy": (model("return x.numpy().tofile('SENTINEL')"), "'tofile'"),
+    "numpy": (model("return x.numpy().tofile('SENTINEL')"), "'numpy'"),
     "save": (model("save(x, 'SENTINEL')\nreturn fc(x)"), "unknown function or layer 'save'"),
     "load": (model("return load('x')"), "unknown function or layer 'load'"),
     "hook": (model("x.register_hook(fc)\nreturn fc(x)"), "'register_hook'"),
@@ -255,7 +261,7 @@ MODELS = {
     "nested resolver": (f"args: {{a: '${{oc.env:${{oc.env:HOME}}}}'}}\nlayers: [{FC}]\n", "not an interpolation"),
     "computed key": (f"args: {{a: '${{${{name}}}}'}}\nlayers: [{FC}]\n", "not an interpolation"),
     "interpolation bomb": ("args:\n  b0: [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"  b{i}: [{', '.join([f'${{model.args.b{i - 1}}}'] * 10)}]\n" for i in range(1, 10)) + f"layers: [{FC}]\n", "expand to too much"),
+        f"  b{i}: [{', '.join([f'"${{model.args.b{i - 1}}}"'] * 10)}]\n" for i in range(1, 10)) + f"layers: [{FC}]\n", "expand to too much"),
     "interpolation circle": (f"args: {{a: '${{model.args.b}}', b: '${{model.args.a}}'}}\nlayers: [{FC}]\n", "leads back to itself"),
     "long chain": ("args:\n" + "".join(f"  c{i}: ${{model.args.c{i + 1}}}\n" for i in range(500)) + f"  c500: 1\nlayers: [{FC}]\n", "too far"),
 }  # fmt: skip
@@ -268,10 +274,20 @@ def test_models(attack, name):
     assert said in attack(lambda: check(compose(["model=m", *SMALL])))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "interpolation" not in name and name != "long chain"])
+HARMLESS_ALONE = {
+    "shared tuples",
+    "deep lists of tensors",
+    "list in itself",
+    "interpolation bomb",
+    "interpolation circle",
+    "long chain",
+}
+"""What only looking at all outputs finds, and what refers to `model`, which a file alone doesn't have."""
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in HARMLESS_ALONE])
 def test_models_built_alone(attack, name):
-    text, said = MODELS[name]
-    write("m.yaml", text)
+    write("m.yaml", MODELS[name][0])
     attack(lambda: build("configs/m.yaml", data={"num_outputs": 3}, inputs={"x": [2, 4]}))
 
 
@@ -309,7 +325,7 @@ OVERRIDES = {
     "optimizer hook": (["+optimizer.register_step_post_hook=x"], "has no argument"),
     "scheduler type": (["scheduler={type: builtins.exec}"], "unknown scheduler 'builtins.exec'"),
     "scheduler with a function": (["scheduler={type: LambdaLR, lr_lambda: 'lambda e: 1'}"], "unknown scheduler 'LambdaLR'"),
-    "scheduler's formula": (["scheduler={type: StepLR, step_size: '=__import__(1)'}"], "begins with an underscore"),
+    "scheduler's formula": (["scheduler={type: StepLR, step_size: '=__import__(1)'}"], "unknown function '__import__'"),
     "data type": (["data.type=sklearn.datasets.fetch_openml"], "unknown dataset"),
     "data by path": (["data.name=../../etc/passwd"], ""),
     "data with a loader": (["+data.loader=os.system"], "has no argument 'loader'"),
@@ -325,7 +341,7 @@ OVERRIDES = {
     "loss": (["task.loss='__import__(\"os\").system(\"touch SENTINEL\")'"], "'__import__'"),
     "loss type": (["task.loss={type: os.system, command: touch SENTINEL}"], "unknown loss 'os.system'"),
     "loss attribute": (["task.loss='output.__class__'"], "'__class__'"),
-    "loss graph": (["task.loss='output.grad_fn.next_functions'"], "'next_functions'"),
+    "loss graph": (["task.loss='output.grad_fn.next_functions'"], "'grad_fn'"),
     "loss backward": (["task.loss='output.sum().backward()'"], "'backward'"),
     "loss with a function": (["task.loss={type: TripletMarginWithDistanceLoss, distance_function: os.system}"], ""),
     "loss that never ends": (["task.loss='output.sum() * sum([i for i in range(10**11)])'"], "too many steps"),

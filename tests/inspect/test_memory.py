@@ -12,6 +12,7 @@ OPTIMIZERS = {
     "Adam": torch.optim.Adam,
     "AdamW": torch.optim.AdamW,
     "AMSGrad": lambda parameters: torch.optim.Adam(parameters, amsgrad=True),
+    "fused AdamW": lambda parameters: torch.optim.AdamW(parameters, fused=True),
     "RMSprop": torch.optim.RMSprop,
     "centred RMSprop": lambda parameters: torch.optim.RMSprop(parameters, momentum=0.9, centered=True),
     "Adagrad": torch.optim.Adagrad,

@@ -11,8 +11,8 @@ import textwrap
 
 import pytest
 
-from builder.errors import ConfigError, RunError
 from builder import durable
+from builder.errors import ConfigError, RunError
 from builder.runs import folder
 from builder.runs.environment import environment
 from builder.runs.folder import Run, open_run
