@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -76,18 +77,23 @@ def _forget(module):
 
 
 def start(folder, *words, site=ROOT, env=None):
-    """Start `builder WORDS` in `folder`, in a process and a process group of its own."""
+    """Start `builder WORDS` in `folder`, in a process and a process group of its own, which Ctrl-C reaches."""
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(env or {})}
-    return subprocess.Popen(
-        [sys.executable, "-m", "builder", *words],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    # A shell has its background jobs ignore Ctrl-C, and what they start inherits that; a handler isn't inherited.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "builder", *words],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def finish(process, folder, timeout=200):

@@ -16,6 +16,8 @@ from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
 
 HELP = ("--help", "-h")
+STOPPED = {130: "interrupted", 143: "terminated"}
+"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGTERM), and how that is said."""
 
 app = typer.Typer(
     help="Neural networks described whole in YAML, built and trained.",
@@ -84,8 +86,8 @@ def _run(words: list[str]) -> int:
         raise
     except Exception as error:
         code = _tell(error, "--debug" in words)
-    if code == 130:
-        _print_error("interrupted")
+    if code in STOPPED:
+        _print_error(STOPPED[code])
     return code
 
 

@@ -205,7 +205,13 @@ def check_name(name: str, origin: Origin = DEFAULT) -> None:
     Raises:
         ConfigError: it is empty, hidden, too long, or holds a separator or a control character.
     """
-    bad = not name or name != name.strip() or name.startswith(".") or len(durable.encoded(name)) > _NAME_BYTES
+    bad = (
+        not isinstance(name, str)
+        or not name
+        or name != name.strip()
+        or name.startswith(".")
+        or len(durable.encoded(name)) > _NAME_BYTES
+    )
     if bad or any(char in "/\\" or not char.isprintable() for char in name):
         expected = f"a folder name: no / or \\, no leading dot, at most {_NAME_BYTES} bytes"
         raise ConfigError(Fault("this can't name a run folder", ("name",), origin, name, expected))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import nn
 
 from builder.config.origin import Origins
@@ -65,6 +65,7 @@ def fit(
 
     Raises:
         ConfigError: a section is wrong, or Lightning refuses what it says.
+        SystemExit: the process was asked to end.
     """
     start = time.monotonic()
     parts = read_trainer(config, task, origins)
@@ -90,9 +91,15 @@ def fit(
 
 
 def _run(call: Callable[[], Any], origins: Origins) -> bool:
-    """Call into Lightning; False if Ctrl-C ended it."""
+    """Call into Lightning; False if Ctrl-C ended it.
+
+    Raises:
+        SystemExit: with the code of a process that was asked to end, by SIGTERM.
+    """
     try:
         call()
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:  # Lightning ends the process after Ctrl-C, but the run has still to be sealed
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise

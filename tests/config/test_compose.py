@@ -57,7 +57,7 @@ def test_composes_as_hydra_does(configs, overrides):
 
 
 @pytest.mark.parametrize("group", ["model", "logger", "scheduler", "callbacks", "experiment"])
-@pytest.mark.parametrize("before", [[], ["experiment=wine_sgd"], ["{group}={choice}"]])
+@pytest.mark.parametrize("before", [[], ["experiment=wine_sgd", "{group}={choice}"]])
 def test_null_is_the_choice_of_nothing_as_in_a_defaults_list(configs, write, group, before):
     """Hydra takes `group: null` in a defaults list, and refuses `group=null` on the command line."""
     choice = {"model": "cnn", "scheduler": "cosine", "experiment": "wine_sgd"}.get(group, "default")

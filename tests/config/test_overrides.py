@@ -225,7 +225,7 @@ PIECES = ["model", "seed", "name", ".", "=", "+", "~", "@", "/", "args", "hidden
           "range", "int", "null", "true", " ", "???", "a", "\\", "é", "\n", "nan", "mlp", "..", "layers", "fc1"]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=12), max_size=2))
 def test_any_overrides_give_a_config_or_a_config_error(configs, overrides):
     try:

@@ -1,6 +1,3 @@
-import inspect
-import typing
-
 import pytest
 
 from builder.config.compose import compose
@@ -108,19 +105,6 @@ def test_defaults_at_the_top():
     assert top_defaults() == {
         "name": None, "seed": 0, "output_dir": "outputs", "scheduler": None, "trainer": {}, "callbacks": {}, "logger": {},
     }  # fmt: skip
-
-
-def test_the_trainers_table_is_that_of_lightning():
-    import pytorch_lightning
-    from lightning_fabric.connector import _PRECISION_INPUT
-
-    parameters = inspect.signature(pytorch_lightning.Trainer).parameters
-    assert list(TRAINER_ARGUMENTS) == list(parameters)
-    for name, field in TRAINER_ARGUMENTS.items():
-        assert field.refused or field.default == parameters[name].default, name
-    precisions = {value for literal in typing.get_args(_PRECISION_INPUT) for value in typing.get_args(literal)}
-    assert {value for value in precisions if not TRAINER_ARGUMENTS["precision"].kind.accepts(value)} == set()
-    assert not TRAINER_ARGUMENTS["precision"].kind.accepts("8")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def read(text):
     assert time.perf_counter() - started < 2
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(st.text())
 @example("\ud800")
 @example("a: \x00")
@@ -36,7 +36,7 @@ def test_any_text_gives_a_document_or_a_config_error(text):
     read(text)
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(yamlish)
 @example("a: &x |\n")
 @example("&x a: *x")
@@ -63,7 +63,7 @@ def unique_keys(value):
     return not isinstance(value, list) or all(map(unique_keys, value))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(plain.filter(unique_keys))
 @example({"x": "\u2028"})
 @example({"forward": "a\n  b\n\nc\n"})

@@ -111,6 +111,10 @@ def chain(count, text, end):
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
 )
+BOMB = "args:\n  b0: [x, x, x, x, x, x, x, x, x, x]\n"
+for level in range(1, 10):
+    BOMB += f"  b{level}: [" + ", ".join(["'${model.args.b%d}'" % (level - 1)] * 10) + "]\n"  # noqa: UP031
+BOMB += f"layers: [{FC}]\n"
 RUN = "touch SENTINEL"
 
 MODELS = {
@@ -260,8 +264,7 @@ MODELS = {
     "resolver create": (f"args: {{a: '${{oc.create:x}}'}}\nlayers: [{FC}]\n", "isn't allowed"),
     "nested resolver": (f"args: {{a: '${{oc.env:${{oc.env:HOME}}}}'}}\nlayers: [{FC}]\n", "not an interpolation"),
     "computed key": (f"args: {{a: '${{${{name}}}}'}}\nlayers: [{FC}]\n", "not an interpolation"),
-    "interpolation bomb": ("args:\n  b0: [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"  b{i}: [{', '.join([f'"${{model.args.b{i - 1}}}"'] * 10)}]\n" for i in range(1, 10)) + f"layers: [{FC}]\n", "expand to too much"),
+    "interpolation bomb": (BOMB, "expand to too much"),
     "interpolation circle": (f"args: {{a: '${{model.args.b}}', b: '${{model.args.a}}'}}\nlayers: [{FC}]\n", "leads back to itself"),
     "long chain": ("args:\n" + "".join(f"  c{i}: ${{model.args.c{i + 1}}}\n" for i in range(500)) + f"  c500: 1\nlayers: [{FC}]\n", "too far"),
 }  # fmt: skip

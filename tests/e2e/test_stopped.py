@@ -1,4 +1,4 @@
-"""A training that is stopped: by Ctrl-C it is sealed as interrupted, killed it is known for killed."""
+"""A training that is stopped: asked to, it seals its run as interrupted; killed, it is known for killed."""
 
 import csv
 import json
@@ -35,8 +35,8 @@ def epochs(folder):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """Two trainings side by side, one that gets SIGINT and one that gets SIGKILL once they are in their third epoch or later."""
-    names = {"interrupted": signal.SIGINT, "killed": signal.SIGKILL}
+    """Trainings side by side, each of which gets its signal once it is in its third epoch or later."""
+    names = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM, "killed": signal.SIGKILL}
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
     processes = {name: start(folder, "train", *LONG) for name, folder in folders.items()}
     try:
@@ -73,6 +73,14 @@ def test_after_ctrl_c_checkpoints_and_table_are_whole(stopped):
     assert saved["global_step"] <= status(found).step
     assert int(table[-1]["step"]) <= status(found).step and "" not in {row["epoch"] for row in table}
     assert "checkpoints/last.ckpt" in json.loads((found / "manifest.json").read_text())["files"]
+
+
+def test_after_sigterm_the_run_is_sealed_too(stopped):
+    ran = stopped["terminated"]
+    found = status(run_of(ran))
+    assert (ran.code, ran.err, ran.out) == (143, "error: terminated\n", "")
+    assert (found.state, found.reason) == ("interrupted", "terminated")
+    assert found.epoch >= 2 and found.step >= 40
 
 
 def test_a_killed_run_is_not_taken_for_a_running_or_a_finished_one(stopped):
