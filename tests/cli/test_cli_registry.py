@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -27,7 +28,8 @@ def test_on_a_terminal_nothing_is_wider_than_it(capsys, monkeypatch):
     for words in (["optimizer"], ["loss"], ["layer", "Conv2d"]):
         code, out, _ = told(capsys, "registry", *words)
         table = out.split("\n\nApplies")[0]
-        assert code == 0 and max(map(len, table.splitlines())) <= 80
+        lines = [line for line in table.splitlines() if not re.search(r"\.py:\d+$", line)]  # a path stays whole
+        assert code == 0 and max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
