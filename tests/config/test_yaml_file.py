@@ -1,5 +1,3 @@
-import time
-
 import pytest
 import yaml
 
@@ -191,13 +189,12 @@ def test_keys_that_look_like_other_things_are_text(key):
     assert parse_yaml(f"{key}: 1", "f.yaml").value == {key: 1}
 
 
+@pytest.mark.timeout(60)
 def test_a_billion_laughs_are_refused_before_they_are_expanded():
     names = "abcdefghijklmnopqrst"
     lines = ["a: &a [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     lines += [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip(names, names[1:], strict=False)]
-    started = time.perf_counter()
     found = faults("\n".join(lines))
-    assert time.perf_counter() - started < 0.5
     assert found == "f.yaml:6: f: too many values, aliases expanded\n  expected: at most 100,000 values"
 
 

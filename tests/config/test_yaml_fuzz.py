@@ -1,5 +1,3 @@
-import time
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +14,6 @@ yamlish = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 
 
 def read(text):
-    started = time.perf_counter()
     try:
         document = parse_yaml(text, "f.yaml")
         assert isinstance(document, Document)
@@ -24,7 +21,6 @@ def read(text):
         assert () in paths and all(path[:-1] in paths for path in paths if path)
     except ConfigError as error:
         assert str(error)
-    assert time.perf_counter() - started < 2
 
 
 @settings(deadline=None, max_examples=200)
