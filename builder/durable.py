@@ -7,8 +7,8 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 from builder.errors import RunError
 
@@ -23,7 +23,12 @@ def told(doing: str, path: pathlib.Path) -> Iterator[None]:
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Write a file so that, killed anywhere, its name holds the old content or the new, never a part of it.
+    """`write_file` of these bytes."""
+    write_file(path, lambda file: file.write(data))
+
+
+def write_file(path: pathlib.Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write a file by `fill` so that, killed anywhere, its name holds the old content or the new, never a part of it.
 
     Folders on the way are made. The data are on disk when this returns.
 
@@ -35,7 +40,7 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -320,8 +320,17 @@ def _inputs(
             return None
         else:
             shape = tuple(_dim(item, index, names, free, guess) for index in range(len(item.shape)))
-            inputs[item.name] = torch.empty(shape, dtype=getattr(torch, item.dtype), device="meta")
+            inputs[item.name] = _example(item, shape)
     return inputs
+
+
+def _example(item: Input, shape: Shape) -> torch.Tensor:
+    try:
+        return torch.empty(shape, dtype=getattr(torch, item.dtype), device="meta")
+    except (TypeError, RuntimeError):  # a size beyond 64 bits, or all of them together
+        place = item.place
+        message = f"input {item.name!r} is larger than any tensor"
+        raise ConfigError(Fault(message, place.path, place.origin, found=list(shape))) from None
 
 
 def _dim(item: Input, index: int, names: Names, free: dict[str, int], guess: int) -> int:
@@ -329,24 +338,28 @@ def _dim(item: Input, index: int, names: Names, free: dict[str, int], guess: int
     dim = item.shape[index]
     if isinstance(dim, str):
         return free.setdefault(dim, BATCH if index == 0 else guess)
-    try:
-        size = evaluate(dim, names)
-    except LangError as error:
-        raise ConfigError(error.fault(str(dim), item.place.origin, item.place.path)) from None
+    size = _evaluated(item, dim, names)
     if type(size) is not int or size < 0:
         raise ConfigError(Fault(f"dimension {index} of input {item.name!r} is not a size", item.place.path,
                                 item.place.origin, found=size))  # fmt: skip
     return size
 
 
+def _evaluated(item: Input, dim: Any, names: Names) -> Any:
+    try:
+        return evaluate(dim, names)
+    except LangError as error:
+        raise ConfigError(error.fault(str(dim), item.place.origin, item.place.path)) from None
+
+
 def _unify(item: Input, shape: Shape, names: Names, free: dict[str, int]) -> None:
     """Check the declared shape of an input against that of the data."""
     if item.shape is None:
         return
-    wanted = [free.setdefault(dim, size) if isinstance(dim, str) else evaluate(dim, names)
+    wanted = [free.setdefault(dim, size) if isinstance(dim, str) else _evaluated(item, dim, names)
               for dim, size in zip(item.shape, shape, strict=False)]  # fmt: skip
     if len(item.shape) != len(shape) or tuple(wanted) != shape:
-        shown = ", ".join(dim if isinstance(dim, str) else str(evaluate(dim, names)) for dim in item.shape)
+        shown = ", ".join(dim if isinstance(dim, str) else str(_evaluated(item, dim, names)) for dim in item.shape)
         raise ConfigError(
             Fault(f"input {item.name!r} doesn't fit the data", item.place.path, item.place.origin,
                   found=f"[{shown}]", expected=f"{list(shape)}, the shape of {item.name!r} in a batch of the data")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
+from builder.durable import write_file
 from builder.errors import RunError, dotted
 
 PLAIN = (Tensor, str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
@@ -30,12 +30,7 @@ class CheckpointFile(CheckpointIO):
             RunError: it holds something that couldn't be read back with `weights_only=True`, or can't be written.
         """
         check_plain(checkpoint)
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(checkpoint, path)
-        except OSError as error:
-            raise RunError(f"the checkpoint {path} can't be written: {error.strerror or error}") from error
+        write_file(Path(path), partial(torch.save, checkpoint))
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read the checkpoint at `path`, with `weights_only=True` whatever is asked for."""
@@ -61,27 +56,3 @@ def check_plain(value: Any, path: tuple[str | int, ...] = ()) -> None:
     elif not isinstance(value, PLAIN):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise RunError(f"a checkpoint holds tensors and plain values only, but {dotted(path)} is a {kind}")
-
-
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

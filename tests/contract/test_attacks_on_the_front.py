@@ -192,6 +192,8 @@ MODELS = {
     "formula default": (f"args: {{a: '=open(\"/etc/passwd\")'}}\nlayers: [{FC}]\n", "unknown function 'open'"),
     "size beyond 64 bits": ("layers: [{type: Linear, out_features: '=2**70'}]\n", "refuses its arguments"),
     "shape beyond memory": (model("return fc(x) + b.sum()", "parameters: {b: {shape: ['=2**62', '=2**62'], init: zeros_}}"), "can't be made"),
+    "input beyond memory": (f"inputs: {{x: [B, '=2**62', 64]}}\nlayers: [{FC}]\n", "input 'x'"),
+    "input's formula": (f"inputs: {{x: [B, =1 // 0]}}\nlayers: [{FC}]\n", "division by zero"),
     # Models without an end
     "repeat": (f"layers: [{FC}, {{type: Sequential, repeat: 1000000000, layer: ReLU}}]\n", "'repeat' counts copies"),
     "repeat by formula": (f"layers: [{FC}, {{type: Sequential, repeat: =10**4000, layer: ReLU}}]\n", "larger than 2**4096"),
