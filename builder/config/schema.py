@@ -91,7 +91,13 @@ TASK = Section(
 
 OPTIMIZER = Section(
     "the optimiser and its arguments",
-    {"type": _TYPE, "lr": Field("learning rate", number(0))},
+    {
+        "type": _TYPE,
+        "lr": Field("learning rate", number(0)),
+        "groups": Field("parameters with arguments of their own, in order: the first that matches", LIST, []),
+        "no_decay": Field("parameters without weight decay: a selector", ANYTHING),
+        "layer_decay": Field("what the rate is multiplied by from a layer to the one below", ANYTHING),
+    },
     open=True,
     required=True,
 )
@@ -116,6 +122,12 @@ TOP = Section(
         "seed": Field("what all randomness follows from", integer(0, LARGEST_SEED), 0),
         "output_dir": Field("the folder in which run folders are made", FOLDER, "outputs"),
         "model": Section("the model's definition", _NODE_KEYS, open=True, required=True),
+        "init": Field("initialisation rules for the whole model, after its own", LIST, []),
+        "init_seed": Field(
+            "what initial weights follow from; null: from 'seed'", either(integer(0, LARGEST_SEED), NULL)
+        ),
+        "load": Field("weights of other models to begin with", either(either(LIST, MAPPING), NULL)),
+        "freeze": Field("what isn't trained, or not at first", either(either(LIST, MAPPING), either(TEXT, NULL))),
         "data": DATA,
         "task": TASK,
         "optimizer": OPTIMIZER,
