@@ -7,20 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from builder.config.compose import Composed
 from builder.config.folders import blocks, search_path
 from builder.config.model_file import ModelFile, read_model_file
 from builder.config.validate import validate
+from builder.config.yaml_file import parse_yaml
 from builder.data.load import Data, load
-from builder.errors import UsageError
+from builder.errors import ConfigError, Origin, UsageError
 from builder.inspect.summary import Summary, summarise
 from builder.model.infer import Exploration, explore
 from builder.model.read import read_definition
 from builder.model.source import source
 from builder.model.spec import Definition, class_name
 from builder.optim.optimizer import build_optimizer
+from builder.select import NamedModel, read_selector
 from builder.settle import settle
 
 
@@ -94,6 +97,33 @@ def model_code(model: Composed | ModelFile) -> str:
     """
     definition, found, ready = _model_of(model)
     return source(definition, {}, {} if ready is None else ready.data.facts.values, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a selector selects in a model: modules and parameters, each by its first name, and all names of each."""
+
+    modules: Mapping[str, nn.Module]
+    parameters: Mapping[str, nn.Parameter]
+    aliases: Mapping[str, tuple[str, ...]]
+
+
+def selected(model: Composed | ModelFile, text: str) -> Selected:
+    """What a selector, written as in a config, selects in the model of a config or of a file.
+
+    Raises:
+        ConfigError: something is wrong with the config, or with the selector, or it selects nothing.
+    """
+    origin = Origin(shown := "selector")
+    raw = parse_yaml(text, shown).value if text.lstrip().startswith(("{", "[")) else text.strip()
+    selector, faults = read_selector(raw, (), lambda path: origin)
+    if selector is None:
+        raise ConfigError(*faults)
+    named = NamedModel(_model_of(model)[1].model)
+    fault = named.fault(selector)
+    if fault is not None:
+        raise ConfigError(fault)
+    return Selected(named.modules_of(selector), named.parameters_of(selector), named.aliases)
 
 
 def _model_of(model: Composed | ModelFile) -> tuple[Definition, Exploration, Explored | None]:

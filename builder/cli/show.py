@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from builder.cli import show_model
+from builder.cli import show_model, show_select
 from builder.cli.options import Common, Json, Overrides, compose_of, takes_common
 from builder.cli.output import print_json, styled
 from builder.errors import Path, dotted
@@ -68,6 +68,7 @@ def _show(context: typer.Context) -> None:
 app.command("config")(takes_common(config))
 app.command("model")(takes_common(show_model.model))
 app.command("code")(takes_common(show_model.code))
+app.command("select")(takes_common(show_select.select))
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
