@@ -10,6 +10,9 @@ from builder.durable import told
 from builder.errors import UsageError, nearest
 from builder.runs import status
 
+LATEST = "latest"
+"""`NAME/latest` is the newest finished run of the experiment of that name."""
+
 _SHOWN = 5
 
 
@@ -29,13 +32,16 @@ def runs_in(output_dir: pathlib.Path | str) -> list[pathlib.Path]:
 def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.Path:
     """The run that is meant by a folder, by the last part of its name, or by a beginning of either that no other has.
 
-    `name` may be a path to the run, `<date>_<time>_<hash>`, its `<hash>`, or either one cut short.
+    `name` may be a path to the run, `<date>_<time>_<hash>`, its `<hash>`, or either one cut short; or
+    `<experiment>/latest`, the newest finished run of that experiment.
 
     Raises:
         UsageError: there is none, or more than one; names the nearest, or those that fit.
         RunError: a folder can't be read.
     """
     given = pathlib.Path(name)
+    if given.name == LATEST:
+        return _latest(name, output_dir)
     if name and (given / status.FILE).is_file():
         return given
     runs = runs_in(output_dir)
@@ -48,6 +54,22 @@ def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.P
     if name and not fitting and given.is_dir():
         raise UsageError(f"{name} is not a run folder: it holds no {status.FILE}")
     raise UsageError(_several(name, fitting) if fitting else _none(name, output_dir, names))
+
+
+def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
+    """The newest finished run of the experiment that stands before `/latest`: its name, or its folder."""
+    experiment = pathlib.Path(name).parent
+    folder = experiment if experiment.is_dir() and experiment.name else pathlib.Path(output_dir) / experiment
+    runs = runs_in(folder.parent) if experiment.name and folder.is_dir() else []
+    finished = [run for run in runs if run.parent == folder and status.status(run).state == "finished"]
+    if finished:
+        return finished[-1]
+    if any(run.parent == folder for run in runs):
+        raise UsageError(f"no run {name!r}: none of the runs in {folder} is finished")
+    experiments = dict.fromkeys(run.parent.name for run in runs_in(output_dir))
+    near = nearest(str(experiment), experiments)
+    asked = f"; did you mean {' or '.join(repr(f'{one}/{LATEST}') for one in near)}?" if near else ""
+    raise UsageError(f"no run {name!r} in {output_dir}{asked}")
 
 
 def _several(name: str, fitting: list[pathlib.Path]) -> str:

@@ -2,6 +2,7 @@ import pytest
 
 from builder.errors import UsageError
 from builder.runs.find import find_run, runs_in
+from builder.runs.folder import open_run
 
 NAMES = [
     "digits/2026-01-02_03-04-05_ab12cd34",
@@ -77,3 +78,35 @@ def test_an_empty_output_dir_is_said(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(outputs):
     with pytest.raises(UsageError, match="is not a run folder: it holds no status.json$"):
         find_run(str(outputs / "digits"), outputs)
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """Runs of an experiment, sealed in order: finished, finished, failed; and one of another that failed."""
+    runs = []
+    for name, ending in (("digits", "finished"), ("digits", "finished"), ("digits", "failed"), ("topics", "failed")):
+        with open_run(tmp_path, name, config_yaml="", overrides=[], environment={}) as run:
+            run.seal(ending, reason=None if ending == "finished" else "no luck")
+        runs.append(run.path.rename(run.path.with_name(f"2026-01-0{len(runs) + 1}_00-00-00_00000000")))
+    return runs
+
+
+def test_the_latest_of_an_experiment_is_its_newest_finished_run(sealed, tmp_path, monkeypatch):
+    assert find_run("digits/latest", tmp_path) == sealed[1]
+    assert find_run(str(tmp_path / "digits" / "latest"), "elsewhere") == sealed[1]
+    monkeypatch.chdir(tmp_path.parent)
+    assert find_run(f"{tmp_path.name}/digits/latest", "elsewhere").resolve() == sealed[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("topics/latest", "no run 'topics/latest': none of the runs in {root}/topics is finished"),
+        ("digit/latest", "no run 'digit/latest' in {root}; did you mean 'digits/latest'?"),
+        ("latest", "no run 'latest' in {root}"),
+    ],
+)
+def test_an_experiment_without_a_finished_run_has_no_latest(sealed, tmp_path, name, said):
+    with pytest.raises(UsageError) as raised:
+        find_run(name, tmp_path)
+    assert str(raised.value) == said.format(root=tmp_path)
