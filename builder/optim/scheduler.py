@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
+from builder.catalog.arguments import parameters_of
 from builder.catalog.component import Component, read_component
 from builder.config.formulas import evaluate_formulas
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, nearest
+from builder.optim.rate_formula import read_rate_formula
+from builder.optim.schedule_state import by_group
 from builder.registry import schedulers
 
 RESERVED = ("interval", "frequency", "monitor")
 """Keys of `scheduler:` that aren't arguments of its `type`."""
+FUNCTIONS = {"lr_lambda": None, "scale_fn": "x"}
+"""Arguments that take a function, which a config says as a formula, and over what; None is the step or epoch."""
+LENGTHS = ("total_steps", "T_max")
+"""Arguments that say how many steps a schedule has: where they are left out, all that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,114 @@ class Schedule:
     interval: str = "epoch"
     frequency: int = 1
     monitor: str | None = None
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads a scheduler and those within it; `numbers` are what formulas may use."""
+
+    optimizer: Optimizer
+    origins: Origins
+    numbers: Mapping[str, int]
+    unit: str
+    """`step` or `epoch`: what a formula counts in."""
+    faults: list[Fault] = field(default_factory=list)
+
+    def read(self, section: Any, path: Path, length: int | None) -> _Planned | None:
+        """The scheduler of a section, for `length` of its steps where that is known; None with faults."""
+        own = dict(section) if isinstance(section, Mapping) else section
+        functions = {key: own.pop(key) for key in FUNCTIONS if isinstance(own, dict) and key in own}
+        inner = own.pop("schedulers", None) if isinstance(own, dict) else None
+        values, faults = evaluate_formulas(own, self.numbers, path, self.origins)
+        without_value = {fault.path for fault in faults}
+        self.faults += faults
+        if isinstance(values, dict):
+            values = {key: self._per_group(key, value, (*path, key)) for key, value in values.items()}
+            values |= {key: self._function(key, value, (*path, key)) for key, value in functions.items()}
+            values |= {"schedulers": inner} if inner is not None else {}
+        values, filled = self._filled(values, length), ("max_lr",) if _type(values) is OneCycleLR else ()
+        component, more = read_component(
+            schedulers, values, path, self.origins.of, withheld=("optimizer",), provided=filled
+        )
+        self.faults += [_explained(fault, length) for fault in more if fault.path not in without_value]
+        if component is None:
+            return None
+        self.faults += _cycles_nothing(component, self.optimizer, self.origins)
+        return _Planned(component, self._within(component, inner, length))
+
+    def _filled(self, values: Any, length: int | None) -> Any:
+        """The arguments with the length of the schedule, where it has one that is left out."""
+        target = _type(values)
+        parameters = parameters_of(target) if target is not None else None
+        if parameters is None or length is None or any(key in values for key in ("epochs", "steps_per_epoch")):
+            return values
+        return values | {key: length for key in LENGTHS if key in parameters.accepts and key not in values}
+
+    def _per_group(self, key: str, value: Any, path: Path) -> Any:
+        """A list with a value for each group, of a mapping by their names; any other value as it is."""
+        if not isinstance(value, Mapping):
+            return value
+        names = [group.get("name", "default") for group in self.optimizer.param_groups]
+        for name in value:
+            if name not in names:
+                place = (*path, name)
+                message, expected = f"there is no group {name!r}", " | ".join(names)
+                self.faults.append(
+                    Fault(message, place, self.origins.of(place), expected=expected, nearest=nearest(name, names))
+                )
+        missing = [name for name in names if name not in value]
+        if missing:
+            message = f"{key!r} has no value for {', '.join(map(repr, missing))}"
+            self.faults.append(Fault(message, path, self.origins.of(path), expected="a value for each group"))
+        return [value.get(name, next(iter(value.values()), None)) for name in names]
+
+    def _function(self, key: str, raw: Any, path: Path) -> Any:
+        """The function, or list of functions, that a formula or several stand for."""
+        if isinstance(raw, Mapping):
+            raw = self._per_group(key, raw, path)
+        if isinstance(raw, list | tuple):
+            return [self._function(key, item, (*path, index)) for index, item in enumerate(raw)]
+        formula, faults = read_rate_formula(raw, FUNCTIONS[key] or self.unit, self.numbers, path, self.origins.of(path))
+        self.faults += faults
+        return formula
+
+    def _within(self, component: Component, inner: Any, length: int | None) -> list[_Planned]:
+        """The schedulers that one of several is made of."""
+        if not issubclass(component.target, SequentialLR | ChainedScheduler) or inner is None:
+            return []
+        path = (*component.path, "schedulers")
+        if not isinstance(inner, list | tuple) or not inner:
+            self.faults.append(
+                Fault("schedulers are a list", path, self.origins.of(path), inner, "sections with a `type`")
+            )
+            return []
+        lengths = _lengths(component, len(inner), length)
+        read = [self.read(item, (*path, index), lengths[index]) for index, item in enumerate(inner)]
+        found = [each for each in read if each is not None]
+        for each in found:
+            if issubclass(each.component.target, ReduceLROnPlateau):
+                message = "ReduceLROnPlateau can't be one of several: it steps by a metric"
+                self.faults.append(Fault(message, each.component.path, each.component.origin))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A scheduler that was read, and those that it is made of."""
+
+    component: Component
+    within: Sequence[_Planned]
+
+    def make(self, optimizer: Optimizer) -> LRScheduler:
+        """The scheduler, after those within it."""
+        arguments = dict(self.component.arguments)
+        if self.within:
+            arguments["schedulers"] = [each.make(optimizer) for each in self.within]
+        if self.component.target is OneCycleLR and "max_lr" not in arguments:
+            arguments["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+        named = replace(self.component, target=by_group(self.component.target), arguments=arguments)
+        made: LRScheduler = named.make(optimizer=optimizer)
+        return made
 
 
 def build_scheduler(
@@ -40,7 +162,8 @@ def build_scheduler(
 ) -> Schedule | None:
     """The scheduler of the section, None if there is no section.
 
-    `steps` are the numbers that formulas may use where they are known: `total_steps`, `steps_per_epoch`, `max_epochs`.
+    `steps` are the numbers that formulas may use where they are known: `total_steps`, `steps_per_epoch`, `max_epochs`;
+    from them `total_steps` and `T_max` follow where an argument of that name is left out.
     `metrics` are the names that `monitor` may have; None leaves it unchecked.
 
     Raises:
@@ -48,18 +171,63 @@ def build_scheduler(
     """
     if section is None:
         return None
-    values, faults = evaluate_formulas(section, steps or {}, path, origins)
-    component, more = read_component(schedulers, values, path, origins.of, withheld=("optimizer",), reserved=RESERVED)
-    interval, frequency, monitor = values.get("interval", "epoch"), values.get("frequency", 1), values.get("monitor")
-    without_value = {fault.path for fault in faults}
-    faults += [fault for fault in more if fault.path not in without_value] + _check_timing(
-        interval, frequency, origins, path
+    when, faults = evaluate_formulas(
+        {key: section[key] for key in RESERVED if key in section}, steps or {}, path, origins
     )
-    if component is not None:
-        faults += _check_monitor(component, monitor, metrics, origins)
-    if component is None or faults:
+    interval, frequency, monitor = when.get("interval", "epoch"), when.get("frequency", 1), when.get("monitor")
+    timing = faults or _check_timing(interval, frequency, origins, path)
+    reader = _Reader(optimizer, origins, steps or {}, "step" if interval == "step" else "epoch")
+    length = None if timing else _length(interval, frequency, steps or {})
+    planned = reader.read({key: value for key, value in section.items() if key not in RESERVED}, path, length)
+    faults = reader.faults + timing
+    if planned is not None:
+        faults += _check_monitor(planned.component, monitor, metrics, origins)
+    if planned is None or faults:
         raise ConfigError(*faults)
-    return Schedule(component.make(optimizer), interval, frequency, monitor)
+    return Schedule(planned.make(optimizer), interval, frequency, monitor)
+
+
+def _type(values: Any) -> Any:
+    """The registered scheduler that a section names; None if it names none."""
+    name = values.get("type") if isinstance(values, Mapping) else values
+    return schedulers.get(name) if isinstance(name, str) and name in schedulers else None
+
+
+def _length(interval: str, frequency: int, steps: Mapping[str, int]) -> int | None:
+    """How often the scheduler will step, where that is known."""
+    all_of_them = steps.get("total_steps" if interval == "step" else "max_epochs")
+    return None if all_of_them is None else max(1, all_of_them // frequency)
+
+
+def _explained(fault: Fault, length: int | None) -> Fault:
+    """The fault of a missing length, with why it isn't filled in."""
+    if length is None and any(fault.message.endswith(f"needs the argument {key!r}") for key in LENGTHS):
+        return replace(fault, hint="how many steps there will be isn't known here, so that it can't be filled in")
+    return fault
+
+
+def _lengths(component: Component, count: int, length: int | None) -> list[int | None]:
+    """The lengths of schedulers one after the other, or of those that run all the time."""
+    milestones = component.arguments.get("milestones")
+    if not issubclass(component.target, SequentialLR):
+        return [length] * count
+    if not isinstance(milestones, list) or len(milestones) != count - 1 or not all(type(m) is int for m in milestones):
+        return [None] * count
+    ends = [*milestones, *([length] if length is not None else [])]
+    found: list[int | None] = [end - start for start, end in zip([0, *milestones], ends, strict=False)]
+    return [each if each and each > 0 else None for each in found] + [None] * (count - len(found))
+
+
+def _cycles_nothing(component: Component, optimizer: Optimizer, origins: Origins) -> list[Fault]:
+    """The fault of a scheduler that would cycle a momentum which the optimiser hasn't got."""
+    cycles = component.target in (CyclicLR, OneCycleLR) and component.arguments.get("cycle_momentum", True)
+    if not cycles or "momentum" in optimizer.defaults or "betas" in optimizer.defaults:
+        return []
+    place = (*component.path, "cycle_momentum")
+    types = " and ".join(dict.fromkeys(group.get("type", type(optimizer).__name__) for group in optimizer.param_groups))
+    without = "haven't in common" if " and " in types else "hasn't got"
+    message = f"{component.name} cycles the momentum, which {types} {without}"
+    return [Fault(message, place, origins.of(place), expected="cycle_momentum: false")]
 
 
 def _check_timing(interval: object, frequency: object, origins: Origins, path: Path) -> list[Fault]:

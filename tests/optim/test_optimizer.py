@@ -19,6 +19,17 @@ class Tied(nn.Module):
         self.frozen = nn.Linear(3, 3).requires_grad_(False)
 
 
+class OwnLinear(nn.Module):
+    """A layer of which nothing is known: its gradients may be sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
 def refusal(model, section):
     with pytest.raises(ConfigError) as caught:
         build_optimizer(model, section, ORIGINS)
@@ -29,7 +40,7 @@ def refusal(model, section):
 def test_every_registered_optimizer_takes_the_step_that_it_takes_alone(name):
     def model():
         torch.manual_seed(0)
-        return nn.Linear(4, 3, bias=False)
+        return OwnLinear()
 
     def step(model, optimizer):
         def closure():

@@ -21,7 +21,14 @@ ARGUMENTS = {
     "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 8},
     "ReduceLROnPlateau": {"patience": 0},
+    "LambdaLR": {"lr_lambda": "=0.9 ** step"},
+    "MultiplicativeLR": {"lr_lambda": "=0.9 if step < 3 else 0.5"},
+    "WarmupCosine": {"total_steps": 6, "warmup": 2},
+    "WarmupLinear": {"total_steps": 6, "warmup": 2},
+    "WarmupStableDecay": {"total_steps": 6, "warmup": 2, "decay": 2},
 }
+NESTED = [{"type": "LinearLR", "start_factor": 0.5, "total_iters": 3}, {"type": "ExponentialLR", "gamma": 0.5}]
+FUNCTIONS = {"LambdaLR": lambda step: 0.9**step, "MultiplicativeLR": lambda step: 0.9 if step < 3 else 0.5}
 
 
 def optimizer():
@@ -43,14 +50,34 @@ def curve(optimizer, scheduler):
     return rates
 
 
-@pytest.mark.parametrize("name", schedulers.names())
+def by_hand(name, optimizer):
+    """The scheduler as one would make it in Python."""
+    target = schedulers.get(name)
+    if name in ("SequentialLR", "ChainedScheduler"):
+        parts = [getattr(lr_scheduler, part["type"])(optimizer, **without_type(part)) for part in NESTED]
+        return target(optimizer, parts, milestones=[3]) if name == "SequentialLR" else target(parts, optimizer)
+    if name in FUNCTIONS:
+        return target(optimizer, FUNCTIONS[name])
+    return target(optimizer, **ARGUMENTS[name])
+
+
+def without_type(section):
+    return {key: value for key, value in section.items() if key != "type"}
+
+
+def arguments(name):
+    if name == "SequentialLR":
+        return {"schedulers": NESTED, "milestones": [3]}
+    return {"schedulers": NESTED} if name == "ChainedScheduler" else ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in schedulers.names() if "Tested" not in name])
 def test_every_registered_scheduler_gives_the_rates_that_it_gives_alone(name):
-    arguments = ARGUMENTS[name]
     monitor = {"monitor": "val/loss"} if name == "ReduceLROnPlateau" else {}
     ours, theirs = optimizer(), optimizer()
-    schedule = build_scheduler(ours, {"type": name, "interval": "step", **monitor, **arguments}, Origins())
-    alone = getattr(lr_scheduler, name)(theirs, **arguments)
-    assert type(schedule.scheduler) is type(alone)
+    schedule = build_scheduler(ours, {"type": name, "interval": "step", **monitor, **arguments(name)}, Origins())
+    alone = by_hand(name, theirs)
+    assert isinstance(schedule.scheduler, type(alone))
     assert curve(ours, schedule.scheduler) == curve(theirs, alone)
     assert (schedule.interval, schedule.frequency, schedule.monitor) == ("step", 1, monitor.get("monitor"))
 
