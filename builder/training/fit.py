@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -57,11 +57,13 @@ def fit(
     seed: int,
     quiet: bool = False,
     on_position: Callable[[int, int], None] | None = None,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> FitResult:
     """Train `model` as the sections `trainer`, `callbacks` and `logger` of `config` say, then test it.
 
-    Afterwards `model` holds the weights that were tested. `on_position(epoch, step)` is called with what is done when
-    training ends, also when it ends with an exception; those of the model's layers pass through unchanged.
+    `callbacks` are called before those of the config. Afterwards `model` holds the weights that were tested.
+    `on_position(epoch, step)` is called with what is done when training ends, also when it ends with an exception;
+    those of the model's layers pass through unchanged.
 
     Raises:
         ConfigError: a section is wrong, or Lightning refuses what it says.
@@ -70,7 +72,7 @@ def fit(
     start = time.monotonic()
     parts = read_trainer(config, task, origins)
     with quiet_lightning(), _interrupts():
-        trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet)
+        trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
         plan = Plan(task, optimizer, scheduler, seed, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         module = TrainingModule(model, plan)
         module.train()  # Lightning trains in whatever mode the modules are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as Folder
 from typing import Any
@@ -81,11 +81,17 @@ def _objection(arguments: Mapping[str, Any]) -> Exception | None:
 
 
 def make_trainer(
-    parts: TrainerParts, task: Task, run_dir: Folder, origins: Origins, *, quiet: bool = False
+    parts: TrainerParts,
+    task: Task,
+    run_dir: Folder,
+    origins: Origins,
+    *,
+    quiet: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> pl.Trainer:
     """The Trainer, with its callbacks and loggers; all files go into `run_dir`.
 
-    `quiet` leaves progress bars out.
+    `quiet` leaves progress bars out; `callbacks` come before those of the config.
 
     Raises:
         ConfigError: Lightning refuses an argument.
@@ -94,16 +100,16 @@ def make_trainer(
     bar = arguments.pop("enable_progress_bar", True) and not quiet
     bars = (LightningBar, ProgressBar)
     chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
-    callbacks = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
+    configured = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
     loggers = [make_logger(component, run_dir) for component in parts.loggers]
-    if not any(isinstance(callback, Checkpoint) for callback in callbacks):
+    if not any(isinstance(callback, Checkpoint) for callback in (*callbacks, *configured)):
         arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
     arguments.setdefault("enable_model_summary", False)
     try:
         return pl.Trainer(
             **arguments,
-            enable_progress_bar=any(isinstance(callback, LightningBar) for callback in callbacks),
-            callbacks=callbacks,
+            enable_progress_bar=any(isinstance(callback, LightningBar) for callback in (*callbacks, *configured)),
+            callbacks=[*callbacks, *configured],
             logger=loggers or False,
             plugins=[CheckpointFile()],
             default_root_dir=run_dir,
