@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,31 @@ from builder.model.infer import Exploration
 from builder.model.source import source
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
+from builder.plans import Plans, make_plans
 from builder.preview import Explored, explored
 from builder.runs.environment import environment
 from builder.runs.folder import Run, check_name, one_line, open_run
 from builder.runs.git import repository
 from builder.training.fit import FitResult, fit
+from builder.training.freezing import Freezing
 from builder.training.phase import try_out
+from builder.training.rates import GroupRates
 from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
+from builder.weights.init_report import InitReport, init_report
+from builder.weights.init_report import lines as init_lines
+from builder.weights.initialise import Touched
+from builder.weights.load import LoadReport
+from builder.weights.load import load as load_weights
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared(Explored):
-    """What stands before training: the data, the model's tree and sizes, and the task."""
+    """What stands before training: the data, the model's tree and sizes, the task, and the plans for the weights."""
 
     task: Task
+    plans: Plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +66,16 @@ class CheckReport:
     val: int
     test: int
     steps_per_epoch: int
+    reports: Mapping[str, Any]
+    plans: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return (
+        head = (
             f"{self.name}: fine. {self.model} with {self.parameters:,} parameters ({self.trainable:,} trainable) in "
             f"{self.layers} layers; {self.train} / {self.val} / {self.test} samples to train / validate / test, "
             f"{self.steps_per_epoch} steps an epoch"
         )
+        return "\n".join([head, *self.plans])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +90,10 @@ class TrainReport:
     seconds: float
 
 
-def prepare(composed: Composed) -> Prepared:
+def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     """All stations before training, up to the task and the optimiser of the model on the meta device.
+
+    Unless `quiet`, what in the config says nothing, though it is no error, is noted on standard error.
 
     Raises:
         ConfigError: something is wrong with the config.
@@ -90,11 +105,14 @@ def prepare(composed: Composed) -> Prepared:
     inputs = {item.name: not item.optional for item in definition.inputs}
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     _try_out(task, data, found)
+    plans = make_plans(found.model, values, origins, _steps(values["trainer"], len(data.loader("train"))))
+    for note in () if quiet else plans.notes():
+        print(f"note: {note}", file=sys.stderr)
     build_scheduler(
-        build_optimizer(found.model, values["optimizer"], origins), values["scheduler"] or None, origins,
-        metrics=task.metric_names(), steps=_steps(values["trainer"], len(data.loader("train"))),
+        build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
+        values["scheduler"] or None, origins, metrics=task.metric_names(), steps=plans.steps,
     )  # fmt: skip
-    return Prepared(composed, data, definition, found, task)
+    return Prepared(composed, data, definition, found, task, plans)
 
 
 def _steps(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
@@ -103,6 +121,7 @@ def _steps(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
     Lightning counts again when it trains; here it matters which of them there will be.
     """
     steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
+    batches = -(-batches // (trainer.get("accumulate_grad_batches") or 1))
     epochs = 1000 if epochs is None and steps == -1 else epochs or -1  # Lightning's default
     known = {"max_epochs": epochs} if epochs > 0 else {}
     if steps >= 0:
@@ -158,18 +177,29 @@ def check(composed: Composed) -> CheckReport:
     composed = ready.composed
     read_trainer(composed.values, ready.task, composed.origins)
     model, data = ready.found.model, ready.data
-    parameters = list(model.parameters())
+    named, trainable = dict(model.named_parameters()), set(ready.plans.frozen.ever_trainable)
     sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
              for split in ("train", "val", "test")}  # fmt: skip
     return CheckReport(
         name=composed.values["name"],
         model=ready.definition.name,
-        parameters=sum(parameter.numel() for parameter in parameters),
-        trainable=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        parameters=sum(parameter.numel() for parameter in named.values()),
+        trainable=sum(parameter.numel() for name, parameter in named.items() if name in trainable),
         layers=sum(1 for module in model.modules() if not list(module.children())),
         steps_per_epoch=len(data.loader("train")),
+        reports=ready.plans.to_json(),
+        plans=[*_init_lines(ready, _planned(ready)), *ready.plans.lines()],
         **sizes,
     )
+
+
+def _planned(ready: Prepared) -> InitReport:
+    """Which rule fills which parameter, without any values."""
+    touched = Touched()
+    model = construct(
+        ready.definition, {}, ready.data.facts.values, ready.found.sizes, torch.device("meta"), touched=touched
+    )
+    return init_report(model, touched)
 
 
 def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
@@ -182,14 +212,22 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
         KeyboardInterrupt: the user stopped it; the run is sealed as interrupted.
     """
     started = time.perf_counter()
-    ready = prepare(composed)
+    ready = prepare(composed, quiet=quiet)
     composed = ready.composed
     values = composed.values
     read_trainer(values, ready.task, composed.origins)
-    reseed(values["seed"], "init")
-    model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes)
+    seed = values["seed"] if values["init_seed"] is None else values["init_seed"]
+    reseed(seed, "init")
+    touched = Touched()
+    model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes, touched=touched)
+    initial = init_report(model, touched)
+    loaded = load_weights(ready.plans.load, model)
+    if not quiet:
+        for line in (*_init_lines(ready, initial), *ready.plans.lines()):
+            print(line, file=sys.stderr)
     with _open(ready) as run:
         _describe(run, ready)
+        _report(run, ready.plans, initial, loaded)
         try:
             result = _fit(ready, model, run.path, quiet, run.reach)
         except (KeyboardInterrupt, SystemExit):
@@ -213,16 +251,22 @@ def _fit(
     ready: Prepared, model: nn.Module, run_dir: Path, quiet: bool, on_position: Callable[[int, int], None]
 ) -> FitResult:
     values, origins = ready.composed.values, ready.composed.origins
-    section = values["scheduler"] or None
+    section, frozen = values["scheduler"] or None, ready.plans.frozen
+    callbacks = [*([Freezing(frozen)] if frozen.rules else []), GroupRates()]
+
+    def optimizer(module: nn.Module) -> Optimizer:
+        with frozen.unfrozen(module):  # a selector may ask for what requires a gradient
+            return build_optimizer(module, values["optimizer"], origins, trainable=frozen.ever_trainable)
 
     def scheduler(optimizer: Optimizer, steps: Mapping[str, int]) -> Schedule | None:
         return build_scheduler(optimizer, section, origins, steps=steps)
 
     return fit(
         model, ready.task, DataModule(ready.data),
-        optimizer=lambda module: build_optimizer(module, values["optimizer"], origins),
+        optimizer=optimizer,
         scheduler=scheduler if section else None,
         config=values, origins=origins, run_dir=run_dir, seed=values["seed"], quiet=quiet, on_position=on_position,
+        callbacks=callbacks,
     )  # fmt: skip
 
 
@@ -248,6 +292,20 @@ def _describe(run: Run, ready: Prepared) -> None:
     run.write_text("model.yaml", dump_yaml(with_references(model, composed)))
     if not may_hold_secrets(composed):  # code has values only, no references
         run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
+
+
+def _init_lines(ready: Prepared, initial: InitReport) -> list[str]:
+    """How the weights begin, for people; nothing if there are no rules."""
+    return ["", *init_lines(initial)] if ready.definition.rules else []
+
+
+def _report(run: Run, plans: Plans, initial: InitReport, loaded: LoadReport) -> None:
+    """How the weights began, what was loaded, what is frozen when, and the groups, for the run folder."""
+    reports = {"init": initial.to_json(), **plans.to_json()}
+    if loaded.sources:
+        reports["load"] = loaded.to_json()
+    for name, report in reports.items():
+        run.write_json(f"reports/{name}.json", report)
 
 
 def _torch_facts() -> dict[str, Any]:

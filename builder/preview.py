@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -19,12 +19,15 @@ from builder.data.load import Data, load
 from builder.errors import ConfigError, Origin, UsageError
 from builder.inspect.summary import Summary, summarise
 from builder.model.infer import Exploration, explore
+from builder.model.init_read import with_rules
 from builder.model.read import read_definition
 from builder.model.source import source
 from builder.model.spec import Definition, class_name
 from builder.optim.optimizer import build_optimizer
 from builder.select import NamedModel, read_selector
 from builder.settle import settle
+from builder.weights.freeze import read_freeze, resolve
+from builder.weights.freeze_report import phases_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ def explored(composed: Composed) -> Explored:
         blocks(composed.search_path),
         class_name(composed.choices.get("model") or "model"),
     )
+    definition = with_rules(definition, values["init"], origins)
     data = load(values["data"], values["seed"], origins)
     examples = _examples(data, values["task"].get("inputs") or {})
     return Explored(composed, data, definition, explore(definition, {}, data.facts.values, examples))
@@ -76,6 +80,11 @@ def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> 
         UsageError: there is a `batch`, and the model's inputs have no dimension for it.
     """
     definition, found, ready = _model_of(model)
+    phases: list[str] = []
+    if ready is not None:
+        frozen = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)
+        frozen.apply(found.model, sys.maxsize, sys.maxsize)  # what trains at some time, since that takes most memory
+        phases = phases_table(frozen)
     trainable = [parameter for parameter in found.model.parameters() if parameter.requires_grad]
     optimizer: Optimizer | None = None
     if trainable and ready is not None:
@@ -86,7 +95,7 @@ def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> 
     summary = summarise(definition, found, batch=batch or usual, known=known, optimizer=optimizer)
     if batch is not None and not summary.batch:
         raise UsageError("--batch says nothing here: no first dimension of the model's inputs is free")
-    return summary
+    return replace(summary, phases=tuple(phases))
 
 
 def model_code(model: Composed | ModelFile) -> str:

@@ -69,10 +69,14 @@ def _takes(owner: Path, name: str, composed: Composed) -> Collection[Path] | Non
     match owner:
         case ("model", *_):
             if _is_initialiser(owner):
-                return _component_takes(registry.initialisers, name)
+                return _component_takes(registry.initialisers, name, ("gate",))
             return _layer_takes(owner, name, composed)
+        case ("init", *_):
+            return _component_takes(registry.initialisers, name, ("gate",))
         case ("optimizer",):
-            return _component_takes(registry.optimizers, name)
+            return _component_takes(registry.optimizers, name, ("groups", "no_decay", "layer_decay"))
+        case ("optimizer", "groups", _):
+            return _component_takes(registry.optimizers, name, ("name", "select", "layer_decay"))
         case ("scheduler",):
             watches = name in registry.schedulers and issubclass(registry.schedulers.get(name), ReduceLROnPlateau)
             return _component_takes(
@@ -99,8 +103,9 @@ def _component_takes(kind: Registry, name: str, reserved: Sequence[str] = ()) ->
 
 
 def _is_initialiser(owner: Path) -> bool:
-    """Whether a mapping of a model says how a tensor begins: `parameters.scale.init`."""
-    return owner[-1] == "init" and owner[-2] not in ("layers", "blocks")
+    """Whether a mapping of a model says how a tensor begins: `parameters.scale.init`, `layers.fc.init.weight`."""
+    named = [index for index, key in enumerate(owner) if key == "init" and owner[index - 1] not in ("layers", "blocks")]
+    return bool(named) and len(owner) - named[-1] <= 3
 
 
 def _layer_takes(owner: Path, name: str, composed: Composed) -> Collection[Path] | None:

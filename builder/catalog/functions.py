@@ -8,6 +8,8 @@ The names of Python's builtins (`sum`, `max`, `abs`, …) are left to Python, as
 
 from __future__ import annotations
 
+from functools import cache
+
 from types import ModuleType
 
 import torch
@@ -94,7 +96,12 @@ The dtype of booleans is Python's own `bool`, which torch takes as one.
 
 def constants() -> frozenset[str]:
     """The names among the registered functions whose values aren't called."""
-    return frozenset(name for name in functions if not callable(functions.get(name)))
+    return _constants(frozenset(functions))
+
+
+@cache
+def _constants(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(name for name in names if not callable(functions.get(name)))
 
 
 for _namespace, _names in (*NAMESPACES, (torch, CONSTANTS)):

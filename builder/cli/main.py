@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, registry, show, train
+from builder.cli import check, registry, show, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
@@ -29,6 +29,7 @@ app.command("train")(takes_common(train.train))
 app.command("check")(takes_common(check.check))
 app.add_typer(show.app, name="show")
 app.command("registry")(takes_common(registry.registry))
+app.command("weights")(takes_common(weights.weights))
 
 
 @app.callback(invoke_without_command=True)

@@ -175,7 +175,8 @@ def compose_list(config_name: str, overrides: Sequence[Override], search_path: S
         ConfigError: a config, group or choice doesn't exist, a file is wrong, or the lists contradict one another.
     """
     repository = Repository(search_path)
-    overrides = [_deselecting(override, repository) for override in overrides]
+    rules = [override for override in overrides if _is_list_of_values(override)]
+    overrides = [_deselecting(override, repository) for override in overrides if override not in rules]
     faults = _choice_faults(overrides, repository)
     if not repository.config_exists(config_name):
         faults.append(_no_primary(config_name, search_path))
@@ -195,7 +196,7 @@ def compose_list(config_name: str, overrides: Sequence[Override], search_path: S
     known = reversed(result.overrides.known_choices.items())  # Hydra walks from the last to the first
     choices = {group: choice for group, choice in known if choice is not None}
     parts = tuple(_part(default, repository) for default in result.defaults)
-    return DefaultsList(parts, choices, tuple(result.config_overrides))
+    return DefaultsList(parts, choices, (*result.config_overrides, *rules))
 
 
 @contextmanager
@@ -224,6 +225,12 @@ def _deselecting(override: Override, repository: Repository) -> Override:
     """`group=null` as Hydra takes it: a group without a choice, which a defaults list writes `group: null`."""
     null = not override.is_delete() and not override.is_force_add() and override.value() is None
     return replace(override, _value=[]) if null and repository.group_exists(override.key_or_group) else override
+
+
+def _is_list_of_values(override: Override) -> bool:
+    """Whether a list holds more than names: it is then the section's value (`init=[{select: fc, bias: zeros_}]`)."""
+    value = None if override.is_delete() else override.value()
+    return isinstance(value, list) and any(isinstance(item, dict | list) for item in value)
 
 
 def _choice_faults(overrides: Sequence[Override], repository: Repository) -> list[Fault]:

@@ -49,8 +49,11 @@ def saved_yaml(composed: Composed) -> str:
 
 
 def may_hold_secrets(composed: Composed) -> bool:
-    """Whether a value of the model may have come from the environment: it refers to others, and one of all does."""
-    return _mentions(composed.unresolved["model"], "${") and _mentions(composed.unresolved, "oc.env")
+    """Whether a value of the model, or a rule for its weights, may have come from the environment: it refers to others,
+    and one of all does.
+    """
+    described = [composed.unresolved["model"], composed.unresolved.get("init")]
+    return _mentions(described, "${") and _mentions(composed.unresolved, "oc.env")
 
 
 def with_references(model: dict[str, Any], composed: Composed) -> dict[str, Any]:
@@ -66,6 +69,9 @@ def with_references(model: dict[str, Any], composed: Composed) -> dict[str, Any]
         is_formula = path[:1] == ("args",) and text.startswith("=")
         if has_interpolation(text) or is_formula:
             _put(model, path, text)
+    rules = composed.unresolved.get("init")
+    if rules and _mentions(rules, "${"):  # those of the section come after the model's own
+        model["init"][-len(rules) :] = rules
     return model
 
 

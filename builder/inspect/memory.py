@@ -38,10 +38,15 @@ def memory(model: nn.Module, optimizer: Optimizer | None, activations: int | Non
     return Memory(
         weights=_bytes((*model.parameters(), *model.buffers())),
         gradients=_bytes(trainable),
-        optimizer="" if optimizer is None else type(optimizer).__name__,
+        optimizer="" if optimizer is None else " and ".join(_types(optimizer)),
         optimizer_state=0 if optimizer is None else optimizer_state_bytes(optimizer),
         activations=activations,
     )
+
+
+def _types(optimizer: Optimizer) -> list[str]:
+    """The types of an optimiser's groups, each once; that of one whose groups say none is its own."""
+    return list(dict.fromkeys(group.get("type", type(optimizer).__name__) for group in optimizer.param_groups))
 
 
 def optimizer_state_bytes(optimizer: Optimizer) -> int | None:

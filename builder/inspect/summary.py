@@ -65,6 +65,8 @@ class Summary:
     memory: Memory
     not_run: str = ""
     """Why the model could not be run, so that there are no shapes and no FLOPs."""
+    phases: tuple[str, ...] = ()
+    """How much trains from when on, as lines of a table; none if nothing is frozen."""
 
 
 def summarise(
@@ -247,6 +249,7 @@ def as_json(summary: Summary, depth: int | None = None) -> dict[str, Any]:
             "activations": needed.activations,
             "total": needed.total,
         },
+        "phases": list(summary.phases),
         "modules": [_as_json(row) for row, _ in walk(summary.root, depth)],
     }
 

@@ -38,7 +38,8 @@ def lines(summary: Summary, depth: int | None = None, width: int | None = None) 
     rows = list(walk(collapsed(summary.root), depth))
     table, style = _fitted(rows, width)
     notes = [] if style.inputs else ["Input shapes are left out: the terminal is too narrow for them."]
-    return [*table, "", *totals(summary), *notes]
+    phases = ["", *summary.phases] if summary.phases else []
+    return [*table, "", *totals(summary), *phases, *notes]
 
 
 def _fitted(rows: Sequence[tuple[Row, int]], width: int | None) -> tuple[list[str], _Style]:

@@ -36,6 +36,8 @@ class Formula:
         Raises:
             LangError: it can't be worked out: an unknown name, a division by zero, a wrong type, too many steps.
         """
+        if type(self.tree) is ast.Name and self.tree.id in names:  # most formulas name an argument
+            return names[self.tree.id]
         try:
             return Interpreter(names, self.text[self.indent :].splitlines()).run(self.tree)
         except LangError as error:

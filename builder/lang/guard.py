@@ -141,6 +141,7 @@ def with_helpers(function: types.FunctionType) -> types.FunctionType:
     return function
 
 
+@lru_cache(maxsize=512)
 def needs_guard(function: ast.FunctionDef) -> bool:
     """Whether a function may take more than a moment; most can't, and are run as they are."""
     nodes = list(ast.walk(function))

@@ -16,15 +16,18 @@ from builder.config.origin import Origins
 from builder.config.tree import has_interpolation
 from builder.config.yaml_file import read_yaml
 from builder.errors import ConfigError, Fault, nearest
-from builder.model.infer import SkipInit, find_sizes
-from builder.model.make import Maker, Names, Refused, Sizes
+from builder.model.infer import SkipInit, explore, find_sizes
+from builder.model.make import Maker
+from builder.model.pending import Names, Refused, Sizes
 from builder.model.read import read_definition
 from builder.model.spec import Definition, class_name
+from builder.weights.initialise import Touched
 
 
 def construct(
-    definition: Definition, given: Names, data: Names, sizes: Sizes, device: torch.device | str | None = None
-) -> nn.Module:
+    definition: Definition, given: Names, data: Names, sizes: Sizes, device: torch.device | str | None = None,
+    *, touched: Touched | None = None,
+) -> nn.Module:  # fmt: skip
     """Make the model for real: what a hand-written constructor does, in its order.
 
     Args:
@@ -33,15 +36,17 @@ def construct(
         data: facts of the data set.
         sizes: the sizes that were left out, as `explore` or `find_sizes` found them.
         device: where parameters and buffers are made; `meta` makes them without memory and without initial values.
+        touched: where it is noted what initialisation rules filled.
 
     Raises:
         ConfigError: an initialiser refuses its arguments, or there isn't so much memory.
     """
-    maker = Maker(exploring=False, sizes=sizes)
+    is_meta = device is not None and torch.device(device).type == "meta"
+    maker = Maker(exploring=False, sizes=sizes, draws=not is_meta, touched=touched)
     context: Any = nullcontext()
     if device is not None and torch.device(device) != torch.device("cpu"):
         context = torch.device(device)
-    skip: Any = SkipInit() if device is not None and torch.device(device).type == "meta" else nullcontext()
+    skip: Any = SkipInit() if is_meta else nullcontext()
     try:
         with context, skip:
             return maker.root(definition, given, data)
@@ -90,8 +95,11 @@ def build(
         name = class_name(Path(source).stem)
     raw = _resolved(raw, origins, args) if isinstance(raw, dict) else raw
     definition = read_definition(raw, origins, (), blocks(search_path()), name)
-    sizes = find_sizes(definition, args, data or {}, _examples(inputs or {}, definition))
-    return construct(definition, args, data or {}, sizes, device)
+    facts, examples = data or {}, _examples(inputs or {}, definition)
+    # Rules are checked on a model of which every part is made, which finding sizes alone doesn't need.
+    found = explore(definition, args, facts, examples).sizes if definition.rules else None
+    sizes = find_sizes(definition, args, facts, examples) if found is None else found
+    return construct(definition, args, facts, sizes, device)
 
 
 def _resolved(raw: dict[str, Any], origins: Origins, given: Names) -> dict[str, Any]:

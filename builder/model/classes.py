@@ -16,7 +16,7 @@ from builder.errors import Origin, Path
 from builder.lang.forward import Forward, parse_forward
 from builder.lang.guard import needs_guard
 from builder.lang.scope import LayerName, Scope
-from builder.model.read import callables, layer_name
+from builder.model.read_forward import callables, layer_name
 from builder.model.spec import Definition
 
 

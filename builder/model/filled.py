@@ -12,7 +12,7 @@ import torch
 from builder.errors import Path
 from builder.lang.formula import LangError, parse_formula
 from builder.model.infer import Exploration
-from builder.model.make import Names
+from builder.model.pending import Names
 from builder.model.scope import LIBRARY, Library, evaluate
 from builder.model.spec import Definition, Node
 
@@ -36,6 +36,9 @@ def filled(
     for path, sizes in _sizes_by_place(definition, found).items():
         target = out["blocks"] if path[:1] == (LIBRARY,) else out
         _write(target, path[1:] if path[:1] == (LIBRARY,) else path[len(root) :], sizes)
+    if section := [copy.deepcopy(dict(rule.raw)) for rule in definition.init if rule.path[: len(root)] != root]:
+        own = out.get("init") or []
+        out["init"] = [*(own if isinstance(own, list) else [own]), *section]
     out = _without_facts(out, data)
     if found.ran:
         out["inputs"] = {item.name: _input(item, found.inputs.get(item.name)) for item in definition.inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -11,29 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from builder import registry
 from builder.catalog.arguments import check_arguments
-from builder.errors import ConfigError, Fault, nearest
+from builder.errors import ConfigError, Fault
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
 from builder.model.classes import DefinedModule, class_of
+from builder.model.infer_bare import bare
+from builder.model.init_rules import computed
+from builder.model.make_tensors import add_tensor, first_line, tie
+from builder.model.pending import Names, Pending, Refused, Sizes, Sketched, key_of
 from builder.model.recall import Recall
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
-from builder.model.spec import Definition, Node, Place, TensorSpec, Value
+from builder.model.spec import Definition, Node, Place, Value
+from builder.weights.init_check import Standing
+from builder.weights.initialise import Rule, Touched, apply
 
 MAX_MODULES = 100_000
 """Modules that one model may have; more is a mistake or an attack."""
-
-Names = Mapping[str, Any]
-"""What formulas see: arguments, `i`, `data`."""
-
-Sizes = dict[str, dict[str, Any]]
-"""Module path → the constructor arguments that were left out, with their values."""
-
-
-class Refused(Exception):
-    """A part can't be made; its fault is in the maker's list already."""
 
 
 @dataclass(slots=True)
@@ -60,6 +55,14 @@ class Maker:
     classes: dict[int, type[nn.Module]] = field(default_factory=dict)
     guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Module path → the sizes that another run contradicted."""
+    rules: list[Standing] = field(default_factory=list)
+    """Initialisation rules and the modules at which they stand; filled when exploring."""
+    notes: bool = False
+    """Whether rules are noted in `rules` and not applied, without exploring."""
+    draws: bool = True
+    """Whether rules are applied: not on the meta device, where it can only be noted what they would fill."""
+    touched: Touched | None = None
+    """Where it is noted what rules filled."""
     count: int = 0
     """Modules made so far."""
 
@@ -99,13 +102,15 @@ class Maker:
                     self._children(module, definition.layers, names, path, definition.numbered)
                 else:
                     for spec in definition.parameters if section == "parameters" else definition.buffers:
-                        self._tensor(module, spec, names)
+                        add_tensor(self, module, spec, names)
             except Refused:
                 refused = True
         if refused:
             raise Refused
         for target, source, place in definition.tie:
-            self._tie(module, target, source, place)
+            tie(self, module, target, source, place)
+        if definition.init:
+            self._initialise(definition.init, module, names)
         if definition.frozen:
             module.requires_grad_(False)
         return module
@@ -118,7 +123,7 @@ class Maker:
         """
         names = dict(outer)
         for name, argument in definition.args.items():
-            names[name] = given[name] if name in given else self._value(argument.default, argument.place, names)
+            names[name] = given[name] if name in given else self.value(argument.default, argument.place, names)
         return names
 
     def _class_of(self, definition: Definition) -> type[nn.Module]:
@@ -132,9 +137,9 @@ class Maker:
             name = str(len(parent._modules)) if numbered else node.name
             try:
                 if self._wanted(node, names):
-                    if hasattr(parent, name) and name not in parent._modules:
+                    if _is_taken(parent, name):
                         owner = "nn.Sequential" if isinstance(parent, nn.Sequential) else "nn.Module"
-                        self._refuse(node.place, f"{name!r} can't be the name of a layer: every {owner} has it already")
+                        self.refuse(node.place, f"{name!r} can't be the name of a layer: every {owner} has it already")
                     parent.add_module(name, self._node(node, names, f"{path}.{name}" if path else name))
                 elif isinstance(parent, DefinedModule) and not isinstance(parent, nn.Sequential):
                     parent.add_module(name, None)
@@ -145,9 +150,9 @@ class Maker:
 
     def _wanted(self, node: Node, names: Names) -> bool:
         """Whether the condition holds on which a layer is made."""
-        wanted = self._value(node.when, node.place, names)
+        wanted = self.value(node.when, node.place, names)
         if not isinstance(wanted, bool):
-            self._refuse(node.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
+            self.refuse(node.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
         return bool(wanted)
 
     def _node(self, node: Node, names: Names, path: str) -> nn.Module:
@@ -159,13 +164,28 @@ class Maker:
             self.nodes[path] = node
         if node.kind == "layer":
             return self.layer(node, names, path)
+        module = self._composed(node, names, path)
+        if node.init and self.recall is None:
+            self._initialise(node.init, module, names)
+        return module
+
+    def _composed(self, node: Node, names: Names, path: str) -> nn.Module:
+        """A block, a definition of its own, or a container."""
         if node.definition is not None:
-            given = {key: self._value(value, node.argument_places[key], names) for key, value in node.arguments.items()}
+            given = {key: self.value(value, node.argument_places[key], names) for key, value in node.arguments.items()}
             outer = names if node.kind == "definition" else {"data": self.data} if node.definition.sees_data else {}
             if self.recall is not None:
                 return Sketched(self, node.definition, given, outer, path)
             return self._definition(node.definition, given, outer, path)
         return self._container(node, names, path)
+
+    def _initialise(self, rules: tuple[Rule, ...], module: nn.Module, names: Names) -> None:
+        """Apply the rules that stand at a module; when exploring, note them for later, when all sizes are known."""
+        compute = partial(computed, names)
+        if self.exploring or self.notes:
+            self.rules.extend(Standing(rule, module, compute) for rule in rules)
+        elif self.draws or self.touched is not None:
+            apply(rules, module, compute, self.touched)
 
     def _container(self, node: Node, names: Names, path: str) -> nn.Module:
         container: nn.Module = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}.get(
@@ -179,11 +199,9 @@ class Maker:
         return container
 
     def _repeats(self, node: Node, names: Names) -> int:
-        count = self._value(node.repeat, node.place, names)
+        count = self.value(node.repeat, node.place, names)
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_MODULES:
-            self._refuse(
-                node.place, "'repeat' counts copies", found=count, expected=f"a number from 0 to {MAX_MODULES}"
-            )
+            self.refuse(node.place, "'repeat' counts copies", found=count, expected=f"a number from 0 to {MAX_MODULES}")
         return int(count)
 
     def layer(self, node: Node, names: Names, path: str, inputs: tuple[Any, ...] | None = None) -> nn.Module:
@@ -207,19 +225,29 @@ class Maker:
         if self.exploring:
             self._check(node, arguments)
         try:
-            module: nn.Module = node.target(**arguments)
+            module: nn.Module = node.target(**arguments) if self.draws else bare(node.target, arguments)
         except Exception as error:  # the constructor of any layer, a user's among them
             if not self.exploring:
                 raise
-            self._refuse(node.place, f"{node.type} refuses its arguments: {_first_line(error)}", found=arguments)
+            self.refuse(node.place, f"{node.type} refuses its arguments: {first_line(error)}", found=arguments)
+        if self.touched is not None:
+            self._note_copies(arguments, module)
+        if node.init and self.recall is None:
+            self._initialise(node.init, module, names)
         return module
+
+    def _note_copies(self, arguments: Names, module: nn.Module) -> None:
+        """Note what rules filled in a layer that is an argument of another, which may hold copies of it."""
+        for value in arguments.values():
+            if isinstance(value, nn.Module) and self.touched is not None:
+                self.touched.copied(value, module)
 
     def _argument(self, node: Node, key: str, names: Names, path: str, inputs: tuple[Any, ...] | None) -> Any:
         """A constructor's argument; a layer that is one gets the inputs of the layer that it is given to."""
         assert node.target is not None
         value = node.arguments[key]
         if not isinstance(value, Node):
-            return _as_written_by_hand(node.target, key, self._value(value, node.argument_places[key], names))
+            return _as_written_by_hand(node.target, key, self.value(value, node.argument_places[key], names))
         if value.kind == "layer" and inputs is not None:
             return self.layer(value, names, f"{path}.{key}", inputs)
         return self._node(value, names, f"{path}.{key}")
@@ -236,62 +264,18 @@ class Maker:
             self.faults.extend(faults)
             raise Refused
 
-    def _tensor(self, module: nn.Module, spec: TensorSpec, names: Names) -> None:
-        if spec.value is not None:
-            functions = {name: registry.functions.get(name) for name in spec.value.functions}
-            try:
-                tensor = torch.as_tensor(spec.value.bind(functions, guarded=self.exploring)(names))
-            except Exception as error:  # whatever the expression's functions raise
-                self._refuse(spec.place, f"the value of buffer {spec.name!r} can't be computed: {_first_line(error)}")
-        else:
-            tensor = self._initialised(spec, names)
-        if spec.dtype is not None:
-            tensor = tensor.to(getattr(torch, spec.dtype))
-        if spec.role == "parameter":
-            module.register_parameter(spec.name, nn.Parameter(tensor, requires_grad=spec.requires_grad))
-        else:
-            module.register_buffer(spec.name, tensor, persistent=spec.persistent)
-
-    def _initialised(self, spec: TensorSpec, names: Names) -> torch.Tensor:
-        shape = self._value(spec.shape, spec.place, names)
-        if not isinstance(shape, list | tuple) or not all(type(size) is int and size >= 0 for size in shape):
-            self._refuse(spec.place, f"the shape of {spec.role} {spec.name!r} is not a list of sizes", found=shape)
-        dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
-        try:
-            tensor = torch.zeros(shape, dtype=dtype) if spec.init is None else torch.empty(shape, dtype=dtype)
-        except (TypeError, RuntimeError) as error:  # too large a size, or all of them together
-            self._refuse(spec.place, f"{spec.role} {spec.name!r} can't be made: {_first_line(error)}", found=shape)
-        if spec.init is not None:
-            arguments = {key: self._value(value, spec.place, names) for key, value in spec.init_arguments.items()}
-            try:
-                registry.initialisers.get(spec.init)(tensor, **arguments)
-            except (TypeError, ValueError, RuntimeError) as error:
-                self._refuse(
-                    spec.place, f"{spec.init} can't initialise {spec.role} {spec.name!r}: {_first_line(error)}"
-                )
-        return tensor
-
-    def _tie(self, module: nn.Module, target: str, source: str, place: Place) -> None:
-        """Let the parameter `target` be the parameter `source`; either may be missing by a typing error."""
-        known = dict(module.named_parameters(remove_duplicate=False))
-        pending = any(isinstance(part, Pending) for part in module.modules())
-        for name in (source, target):
-            if name not in known and not pending:
-                self._refuse(place, f"no parameter {name!r} to tie", nearest=nearest(name, known))
-        if source not in known or target.rpartition(".")[0] not in dict(module.named_modules()):
-            return
-        owner, _, leaf = target.rpartition(".")
-        parent = module.get_submodule(owner)
-        if not isinstance(parent, Pending) and leaf in parent._parameters:
-            setattr(parent, leaf, known[source])
-
     def tie_again(self, model: nn.Module) -> None:
         """Tie the parameters of layers that were pending when their definition was made."""
         for path, definition in self.made.items():
             for target, source, place in definition.tie:
-                self._tie(model.get_submodule(path), target, source, place)
+                tie(self, model.get_submodule(path), target, source, place)
 
-    def _value(self, value: Value, place: Place, names: Names) -> Any:
+    def value(self, value: Value, place: Place, names: Names) -> Any:
+        """A value of the config with its formulas computed.
+
+        Raises:
+            Refused: a formula can't be computed.
+        """
         try:
             return evaluate(value, names)
         except LangError as error:
@@ -299,112 +283,21 @@ class Maker:
             self.faults.append(error.fault(text, place.origin, place.path))
             raise Refused from None
 
-    def _refuse(self, place: Place, message: str, **details: Any) -> Any:
+    def refuse(self, place: Place, message: str, **details: Any) -> Any:
+        """Note what is wrong at a place of the config, and give up the part.
+
+        Raises:
+            Refused: always.
+        """
         self.faults.append(Fault(message, place.path, place.origin, **details))
         raise Refused
 
 
-class Pending(nn.Module):
-    """A layer whose sizes are not known yet. Its first call finds them, makes the layer and runs that."""
-
-    def __init__(self, maker: Maker, node: Node, names: Names, path: str) -> None:
-        super().__init__()
-        self._maker, self._node, self._names, self._path = maker, node, names, path
-        self._made: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the layer, made to fit these inputs.
-
-        Raises:
-            Refused: inputs of another run gave other sizes; they are noted as guessed.
-        """
-        inputs = (*args, *kwargs.values())
-        maker, path = self._maker, self._path
-        if path in maker.sizes and self._node.target is not None:
-            sizes = maker.sizes[path]
-            again = infer_sizes(self._node.target, set(sizes), inputs)
-            if again != sizes:
-                maker.guessed[path] = tuple(name for name in sizes if sizes[name] != again[name])
-                raise Refused
-        return self.made(inputs)(*args, **kwargs)
-
-    def made(self, inputs: tuple[Any, ...] | None = None) -> nn.Module:
-        """The layer itself, made when it is first asked for.
-
-        Raises:
-            Refused: its class refuses the arguments.
-        """
-        if not self._made:
-            self._made = (self._maker.layer(self._node, self._names, self._path, inputs),)
-        return self._made[0]
-
-    @property
-    def layer(self) -> nn.Module | None:
-        """The layer itself, if it was made."""
-        return self._made[0] if self._made else None
-
-    @property
-    def idle(self) -> bool:
-        """Whether it was neither called nor is equal to one that was."""
-        return not self._made and self._path not in self._maker.sizes
-
-
-class Sketched(nn.Module):
-    """A block that stands for its kind: made only when it is called with inputs for which no equal block has run."""
-
-    def __init__(self, maker: Maker, definition: Definition, given: Names, outer: Names, path: str) -> None:
-        super().__init__()
-        self._maker, self._path = maker, path
-        self._key = key_of(definition, maker.names(definition, given, outer))
-        self._make = partial(maker.definition, definition, given, outer, path)
-        self._made: tuple[nn.Module, ...] = ()
-        self._called = False
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the block gives, or an equal one gave."""
-        self.__dict__["_called"] = True
-        assert self._maker.recall is not None
-        return self._maker.recall.call(self._path, self._key, self._run, *args, **kwargs)
-
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
-        return self.made()(*args, **kwargs)
-
-    def made(self) -> nn.Module:
-        """The block itself."""
-        if not self._made:
-            self.__dict__["_made"] = (self._make(),)
-        return self._made[0]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.made(), name)
-
-    @property
-    def untouched(self) -> bool:
-        """Whether something in the block may lack sizes: it was never called, or parts of it were not."""
-        return not self._called or any(untouched(module) for module in self._made)
-
-
-def untouched(model: nn.Module) -> bool:
-    """Whether a sketch leaves open if all sizes are known."""
-    return bool(idle(model)) or any(part.untouched for part in model.modules() if isinstance(part, Sketched))
-
-
-def key_of(definition: Definition, names: Names) -> tuple[Any, ...]:
-    """What decides all shapes inside an instance of a definition, besides those of its inputs."""
-    return id(definition), repr([(name, value) for name, value in names.items() if name != "data"])
-
-
-def idle(model: nn.Module) -> list[str]:
-    """The paths of the layers whose sizes are still not known."""
-    return [path for path, module in model.named_modules() if isinstance(module, Pending) and module.idle]
-
-
-def settle(model: nn.Module) -> None:
-    """Put made layers in the place of the pending ones, all of whose sizes are known."""
-    for module in list(model.modules()):
-        for name, child in list(module._modules.items()):
-            if isinstance(child, Pending):
-                module._modules[name] = child.made()
+def _is_taken(parent: nn.Module, name: str) -> bool:
+    """Whether something other than a layer has the name in a module; as `hasattr`, which is slow where nothing has."""
+    own = parent.__dict__
+    found = hasattr(type(parent), name) or name in own or name in own["_parameters"] or name in own["_buffers"]
+    return found and name not in own["_modules"]
 
 
 def _as_written_by_hand(target: Callable[..., Any], name: str, value: Any) -> Any:
@@ -421,7 +314,3 @@ def list_parameters(target: Callable[..., Any]) -> frozenset[str]:
     """The parameters of a callable that are declared to be lists."""
     parameters = inspect.signature(target).parameters.values()
     return frozenset(item.name for item in parameters if "list" in str(item.annotation).lower())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

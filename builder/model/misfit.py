@@ -10,7 +10,7 @@ from torch import nn
 from builder.errors import DEFAULT, Fault, Origin, Path
 from builder.model.classes import DefinedModule
 from builder.model.explain import explain
-from builder.model.make import Pending
+from builder.model.pending import Pending
 from builder.model.record import Record
 from builder.model.sizes import rules
 from builder.model.spec import Node

@@ -83,12 +83,20 @@ class BlockScope:
 
 @dataclass(slots=True)
 class Reading:
-    """What is shared while one model is read: the faults found so far, and the blocks already read."""
+    """What is shared while one model is read: the faults found so far, the blocks already read, how to read more."""
 
+    define: DefinitionReader
     faults: list[Fault] = field(default_factory=list)
     blocks: dict[tuple[int, str], Definition | None] = field(default_factory=dict)
     open_blocks: list[str] = field(default_factory=list)
     depth: int = 0
+
+
+class DefinitionReader(Protocol):
+    """Reads the definition that stands in a node or block."""
+
+    def __call__(self, raw: Any, context: Context, name: str, *, inherits: bool = False) -> Definition | None:
+        """The definition, None with faults; with `inherits`, one that sees the names around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,25 @@ class Context:
     def fault(self, message: str, **details: Any) -> None:
         """Report that something is wrong at this place."""
         self.reading.faults.append(Fault(message, self.path, self.origins.of(self.path), **details))
+
+
+def read_mapping(raw: Any, context: Context, what: str) -> dict[str, Any]:
+    """A mapping with its keys as texts; an empty one for null, and for a fault."""
+    if raw is None:
+        return {}
+    if isinstance(raw, dict):
+        return {str(key): value for key, value in raw.items()}
+    context.fault(f"{what} is a mapping", found=raw)
+    return {}
+
+
+def refuse_unknown(raw: Mapping[str, Any], context: Context, known: tuple[str, ...], what: str) -> None:
+    """A fault for each key that isn't known."""
+    for key in raw:
+        if key not in known:
+            context.at(key).fault(
+                f"unknown key {key!r} in {what}", expected=f"one of {', '.join(known)}", nearest=nearest(key, known)
+            )
 
 
 def read_value(raw: Any, context: Context, read_node: Callable[[Any, Context], Any] | None = None) -> Value:

@@ -86,6 +86,7 @@ def rules(target: Callable[..., Any]) -> Mapping[str, Rule]:
     return {name: rule for name, rule in COMMON.items() if name in required}
 
 
+@cache
 def inferable(target: Callable[..., Any]) -> frozenset[str]:
     """The names of the arguments that `rules` fills in."""
     return frozenset(rules(target))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from builder.errors import Path
 from builder.model.infer import Exploration
-from builder.model.make import Names
+from builder.model.pending import Names
 from builder.model.scope import evaluate
-from builder.model.source_class import NAMED, NAMED_TEXT, ClassPrinter
-from builder.model.source_file import File
+from builder.model.source_class import ClassPrinter
+from builder.model.source_file import HELPERS, File
+from builder.model.source_init import function_lines, standings
 from builder.model.source_layout import WIDTH
 from builder.model.source_names import Imports, bound_names
 from builder.model.source_sizes import find
@@ -40,12 +41,21 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
         first.setdefault(visit.node.place.path, visit)
     instances = {visit.node.definition.place.path: visit for visit in reversed(first.values()) if visit.node.definition}
     parts = [part for part in classes(definition) if part is definition or part.place.path in instances]
-    file = File(Imports(bound_names(parts)), data, found, find(definition, given, data, found), first)
-    file.imports.taken.add(NAMED)
+    file = File(
+        Imports(bound_names(parts)),
+        data,
+        found,
+        find(definition, given, data, found),
+        first,
+        standings=standings(definition, given, data, found.sizes),
+    )
+    file.imports.taken.update(HELPERS)
     for part in reversed(parts):  # the model itself first, so that its name is its own
         file.names[part.place.path] = file.imports.unique(_class_name(part.name))
     texts = ["\n".join(text) for text in _classes(file, parts, instances, given)]
-    body = "\n\n\n".join([NAMED_TEXT] * file.names_layers + texts)
+    helpers = [text for name, text in HELPERS.items() if name in file.helpers]
+    functions = ["\n".join(function_lines(lines)) for lines in file.functions]
+    body = "\n\n\n".join(helpers + functions + texts)
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     return "\n".join([_docstring(definition), "", *file.imports.lines(used), "", "", body, ""])
 

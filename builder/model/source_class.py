@@ -12,10 +12,11 @@ from torch import nn
 
 from builder.catalog.signatures import signature_of
 from builder.errors import DEFAULT
-from builder.model.make import Names
-from builder.model.source_file import File
+from builder.model.pending import Names
+from builder.model.source_file import NAMED, File
 from builder.model.source_forward import method
-from builder.model.source_layout import INDENT, WIDTH, header, statement
+from builder.model.source_init import function, names_of, statements
+from builder.model.source_layout import INDENT, WIDTH, block
 from builder.model.source_names import free_names, literal, parsed
 from builder.model.source_sizes import COUNTER, LOOPS
 from builder.model.source_tensors import parsed_name, tensor, ties
@@ -25,14 +26,6 @@ from builder.model.spec import Definition, Node
 
 POSITIONAL = 2
 """Arguments of PyTorch's layers that are written without their names, where they are required."""
-
-NAMED = "_named"
-NAMED_TEXT = f'''def {NAMED}(container, **layers):
-    """The container with layers under names of their own."""
-    for name, layer in layers.items():
-        container.add_module(name, layer)
-    return container'''
-"""What fills a container that has names which its constructor can't give."""
 
 
 @dataclass(slots=True)
@@ -72,13 +65,11 @@ class ClassPrinter:
         else:
             yield from (f"{INDENT}def __init__(", *(f"{INDENT * 2}{text}," for text in texts), f"{INDENT}):")
         counters = _Counters([name for name in LOOPS if name not in parameters])
-        for node in ast.parse("\n".join(body)).body:
-            node = counters.visit(node)
-            if isinstance(node, ast.If):
-                yield from header(node, 2)
-                yield from (line for inner in node.body for line in statement(inner, 3))
-            else:
-                yield from statement(node, 2)
+        for text in body:
+            if text.startswith("#"):
+                yield INDENT * 2 + text
+            for node in ast.parse(text).body:
+                yield from block(counters.visit(node), 2)
 
     def _parameters(self, body: list[str]) -> dict[str, str | None]:
         """The constructor's parameters with their defaults: sizes, what it captures (enters that), its arguments."""
@@ -111,6 +102,7 @@ class ClassPrinter:
             for section in definition.sections:
                 yield from self._section(section)
         yield from ties(self.file, definition, self.path)
+        yield from statements(self.file, definition.init, "self", frozenset(self.names))
         if definition.frozen:
             yield "self.requires_grad_(False)"
 
@@ -132,10 +124,12 @@ class ClassPrinter:
     def _layer(self, node: Node) -> Iterator[str]:
         """The statement that makes a layer and registers it under its name."""
         condition, stack = self._condition(node, 0), self.definition.forward is None
-        text = "None" if condition == "False" else self._node(node, 0)
+        plain = parsed_name(node.name) and not node.name.startswith("__")
+        inside = condition != "True" or not plain  # of an expression, so that its rules can't follow on lines
+        text = "None" if condition == "False" else self._node(node, 0) if inside else self._made(node, 0)
         if condition not in ("True", "False") and not stack:
             text = f"{text} if {condition} else None"
-        if parsed_name(node.name) and not node.name.startswith("__"):
+        if plain:
             made = f"self.{node.name} = {text}"
         elif stack and self.definition.numbered:
             made = f"self.append({text})"
@@ -143,6 +137,8 @@ class ClassPrinter:
             made = f"self.add_module({node.name!r}, {text})"
         if not stack or condition == "True":
             yield made
+            if node.init and not inside:
+                yield from statements(self.file, node.init, f"self.{node.name}", frozenset(self.names))
         elif condition != "False":
             yield f"if {condition}:\n{INDENT}{made}"
 
@@ -151,7 +147,18 @@ class ClassPrinter:
         return self.file.value(node.when, depth) if node.place.path in self.file.first else "False"
 
     def _node(self, node: Node, depth: int) -> str:
-        """The expression that makes a node inside `depth` repeats."""
+        """The expression that makes a node inside `depth` repeats, and initialises it by its rules."""
+        made = self._made(node, depth)
+        if not node.init:
+            return made
+        used = names_of(node.init)
+        texts = [f"{COUNTER}{depth - 1}" if name == "i" and depth else name for name in used]
+        name = self.file.imports.unique(f"init_{node.name}" if parsed_name(node.name) else f"init_{node.type.lower()}")
+        self.file.functions.append(function(self.file, node.init, name))
+        return f"{name}({', '.join([made, *texts])})"
+
+    def _made(self, node: Node, depth: int) -> str:
+        """The expression that makes a node."""
         if node.kind == "layer":
             return self._call(node, depth)
         if node.kind in ("block", "definition") and not inlined(node):
@@ -193,7 +200,7 @@ class ClassPrinter:
         if kind.endswith(".ModuleDict"):
             return f"{kind}({inside})"
         if is_list:
-            self.file.names_layers = True
+            self.file.helpers.add(NAMED)
             return f"{NAMED}({kind}(), {inside if keywords else f'**{inside}'})"
         return f"{kind}({self.file.imports.module('OrderedDict')}({inside}))"
 

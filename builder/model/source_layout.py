@@ -246,6 +246,19 @@ def statement(node: ast.stmt, depth: int) -> list[str]:
     raise AssertionError(f"no layout for {type(node).__name__}")
 
 
+def block(node: ast.stmt, depth: int) -> list[str]:
+    """The lines of a statement and of all that it holds."""
+    if not isinstance(node, ast.If | ast.For):
+        return statement(node, depth)
+    lines = header(node, depth) + [line for inner in node.body for line in block(inner, depth + 1)]
+    otherwise = node.orelse
+    if len(otherwise) == 1 and isinstance(otherwise[0], ast.If):
+        first, *rest = block(otherwise[0], depth)
+        return [*lines, first.replace("if", "elif", 1), *rest]
+    inside = [line for inner in otherwise for line in block(inner, depth + 1)]
+    return [*lines, f"{INDENT * depth}else:", *inside] if inside else lines
+
+
 def header(node: ast.stmt, depth: int) -> list[str]:
     """The lines of a compound statement up to its colon."""
     match node:

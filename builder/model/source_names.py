@@ -16,7 +16,7 @@ from torch import nn
 from builder import registry
 from builder.lang.arithmetic import FUNCTIONS
 from builder.lang.formula import Formula, parse_formula
-from builder.model.make import Names
+from builder.model.pending import Names
 from builder.model.source_layout import INDENT, WIDTH
 from builder.model.spec import Definition, Node
 
@@ -26,7 +26,7 @@ NAMESPACES: tuple[tuple[str, ModuleType], ...] = (
 )  # fmt: skip
 """Where objects of torch are looked for, as written."""
 
-STANDARD = ("math", "OrderedDict", "torch", "nn", "F")
+STANDARD = ("math", "re", "OrderedDict", "torch", "nn", "F")
 """Names that a file may import from Python and PyTorch."""
 
 
@@ -75,6 +75,7 @@ class Imports:
         """The import statements, for a file that uses these names; groups are parted by empty lines."""
         standard = [
             self._standard("import math", "math", used),
+            self._standard("import re", "re", used),
             self._standard("from collections import OrderedDict", "OrderedDict", used),
         ]
         pytorch = [self._standard("import torch", "torch", used)]

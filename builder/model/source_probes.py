@@ -10,7 +10,7 @@ import torch
 from builder.errors import BuilderError
 from builder.lang.formula import Formula
 from builder.model.infer import Exploration, explore
-from builder.model.make import Names, Sizes
+from builder.model.pending import Names, Sizes
 from builder.model.scope import evaluate
 from builder.model.source_visits import instance_names, repeat_counts
 from builder.model.spec import Definition

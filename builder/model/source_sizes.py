@@ -16,7 +16,7 @@ from builder.errors import Path
 from builder.lang.formula import Formula
 from builder.lang.syntax import LangError
 from builder.model.infer import Exploration
-from builder.model.make import Names, Sizes
+from builder.model.pending import Names, Sizes
 from builder.model.sizes import inferable
 from builder.model.source_probes import probes
 from builder.model.source_visits import Visit, classes, inlined, nodes_of, visits

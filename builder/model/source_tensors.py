@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from builder import registry
-from builder.model.make import Names
+from builder.model.pending import Names
 from builder.model.source_file import File
 from builder.model.source_names import parsed, sequence
 from builder.model.spec import Definition, TensorSpec
@@ -96,12 +96,12 @@ def ties(file: File, definition: Definition, path: str) -> Iterator[str]:
     except AttributeError:  # inside a layer that is an argument of another
         module = None
     for target, source, _ in definition.tie:
-        yield f"{_member(module, target)} = {_member(module, source)}"
+        yield f"{member(module, target)} = {member(module, source)}"
 
 
-def _member(module: Any, name: str) -> str:
+def member(module: Any, name: str, root: str = "self") -> str:
     """A dotted name of a state_dict as Python: `blocks.0.weight` → `self.blocks[0].weight`."""
-    text = "self"
+    text = root
     for part in name.split("."):
         if isinstance(module, nn.ModuleDict):
             text += f"[{part!r}]"

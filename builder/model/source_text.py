@@ -53,6 +53,8 @@ def _constant(node: ast.Constant) -> str:
         return "..."
     if isinstance(value, str):
         text = repr(value)
+        if "\\" in value and value.isprintable() and '"' not in value and not value.endswith("\\"):
+            return f'r"{value}"'
         return text if '"' in value else f'"{text[1:-1]}"'.replace("\\'", "'")
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return f'float("{value}")'

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import Path
-from builder.model.make import Names
+from builder.model.pending import Names
 from builder.model.scope import evaluate
 from builder.model.source_names import free_names
 from builder.model.spec import Definition, Node
@@ -33,7 +33,7 @@ def inlined(node: Node) -> bool:
     own = node.definition
     if node.kind != "definition" or own is None:
         return False
-    return own.forward is None and not (own.args or own.parameters or own.buffers or own.tie or own.frozen)
+    return own.forward is None and not (own.args or own.parameters or own.buffers or own.tie or own.frozen or own.init)
 
 
 def inner_layers(node: Node) -> tuple[Node, ...]:

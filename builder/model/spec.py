@@ -12,11 +12,12 @@ from typing import Any, Literal
 from builder.errors import Origin, Path
 from builder.lang.formula import Formula
 from builder.lang.forward import Expression, Forward
+from builder.weights.initialise import Rule
 
 CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 
 DEFINITION_KEYS = (
-    "name", "description", "args", "inputs", "blocks", "parameters", "buffers", "layers", "forward", "tie"
+    "name", "description", "args", "inputs", "blocks", "parameters", "buffers", "layers", "forward", "tie", "init"
 )  # fmt: skip
 """The keys of a module definition."""
 
@@ -108,6 +109,8 @@ class Node:
     unused: bool = False
     when: Value = True
     """Whether the layer is made. Where it isn't, it is None for a `forward`, and left out of a stack or container."""
+    init: tuple[Rule, ...] = ()
+    """Rules for its initial values, applied when it has been made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +138,9 @@ class Definition:
     """Whether its formulas see `data`: those of a whole model do."""
     frozen: bool = False
     """Whether its parameters take no gradients from the start."""
+    init: tuple[Rule, ...] = ()
+    """Rules for the initial values of all that it holds, applied when that has been made."""
+    rules: bool = False
+    """Whether it holds any such rule, those of its layers and blocks among them."""
     count: int = 0
     """How many layers it holds as written, those of its blocks among them."""

@@ -12,7 +12,7 @@ from builder.errors import ConfigError, nearest
 from builder.lang.formula import Formula
 from builder.lang.forward import Expression, parse_expression
 from builder.lang.names import MODULE_API, spelling_problem
-from builder.model.scope import Context, read_formula, read_value
+from builder.model.scope import Context, read_formula, read_value, refuse_unknown
 from builder.model.spec import Input, TensorSpec
 
 DTYPES = (
@@ -53,7 +53,7 @@ def read_inputs(raw: Any, context: Context) -> tuple[Input, ...]:
 def _read_input(name: str, raw: Any, context: Context) -> Input:
     _check_tensor_name(name, context, "input")
     details = raw if isinstance(raw, dict) else {"shape": raw}
-    _refuse_unknown(details, context, INPUT_KEYS, f"input {name!r}")
+    refuse_unknown(details, context, INPUT_KEYS, f"input {name!r}")
     dtype, optional = details.get("dtype") or "float32", details.get("optional", False)
     if dtype not in (*DTYPES, *PLAIN):
         context.fault(f"unknown dtype {dtype!r}", expected=f"one of {', '.join((*DTYPES, *PLAIN))}",
@@ -103,7 +103,7 @@ def _read_tensor(name: str, raw: Any, role: Literal["parameter", "buffer"], cont
         context.fault(f"a {role} is a mapping", found=raw, expected="for example `{shape: [8], init: ones_}`")
         details = {"shape": [], "init": "zeros_"}
     known = PARAMETER_KEYS if role == "parameter" else BUFFER_KEYS
-    _refuse_unknown(details, context, known, f"{role} {name!r}")
+    refuse_unknown(details, context, known, f"{role} {name!r}")
     value = _read_expression(details["value"], context.at("value")) if "value" in details else None
     if "shape" not in details and "value" not in details:
         context.fault(f"{role} {name!r} has no shape", expected="`shape: [...]`")
@@ -169,13 +169,6 @@ def _read_expression(raw: Any, context: Context) -> Expression | None:
     except ConfigError as error:
         context.reading.faults.extend(error.faults)
         return None
-
-
-def _refuse_unknown(raw: Mapping[str, Any], context: Context, known: tuple[str, ...], what: str) -> None:
-    for key in raw:
-        if key not in known:
-            context.at(key).fault(f"unknown key {key!r} of {what}", expected=f"one of {', '.join(known)}",
-                                  nearest=nearest(key, known))  # fmt: skip
 
 
 def _check_tensor_name(name: str, context: Context, what: str) -> None:

@@ -43,7 +43,7 @@ MakeSchedule = Callable[[Optimizer, Mapping[str, int]], Schedule | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is trained: the task, optimiser and scheduler, the seed, and how often steps are logged."""
+    """How a model is trained: the task, optimiser and scheduler, the seed, and after how many steps one is logged; 0 for none."""
 
     task: Task
     optimizer: MakeOptimizer
@@ -74,7 +74,8 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
         loss = self._step(self._phases["train"], batch)
-        if not (batch_idx + 1) % self.plan.log_every_n_steps:
+        every = self.plan.log_every_n_steps
+        if every and not (batch_idx + 1) % every:
             self._log_step(loss)
         return loss
 

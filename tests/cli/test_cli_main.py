@@ -238,6 +238,7 @@ def test_help_lists_every_verb(capsys):
         "train",
         "check",
         "registry",
+        "weights",
         "show",
     ]
 

@@ -66,7 +66,7 @@ def test_a_constant_is_shown(capsys):
 
 def test_names_and_entries_come_as_json(capsys):
     rows = json.loads(told(capsys, "registry", "scheduler", "--json")[1])
-    assert rows[-1] == {
+    assert next(row for row in rows if row["name"] == "StepLR") == {
         "name": "StepLR", "signature": "(optimizer, step_size, gamma=0.1, last_epoch=-1)",
         "doc": "Decays the learning rate of each parameter group by gamma every step_size epochs.",
     }  # fmt: skip

@@ -58,4 +58,4 @@ def test_every_scheduler_is_valid(scheduler):
 def test_every_folder_of_the_shipped_configs_is_a_section():
     sections = {name for name, node in TOP.fields.items() if isinstance(node, Names) or hasattr(node, "fields")}
     folders = {path.name for path in Path(shipped_configs()).iterdir() if path.is_dir()}
-    assert folders - sections <= {"block", "experiment"}
+    assert folders - sections <= {"block", "experiment", "init"}

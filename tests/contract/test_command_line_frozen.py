@@ -10,6 +10,9 @@ VERBS = {
     "check": {"--json"},
     "registry": {"--json"},
     "show config": {"--json", "--origins"},
+    "show model": {"--json", "--batch", "--depth"},
+    "show select": {"--json"},
+    "weights": {"--json", "--all", "--key", "--ema"},
 }
 
 

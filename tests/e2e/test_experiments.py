@@ -15,10 +15,14 @@ SHORT = (
     "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2",
 )  # fmt: skip
+BEFORE = {"digits_transfer": "digits_pretrain"}
+"""Experiments that begin with what another one has learnt."""
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_shipped_experiment_trains(experiment, tmp_path):
+    if experiment in BEFORE:
+        assert run(tmp_path, "train", "--quiet", f"experiment={BEFORE[experiment]}", *SHORT).code == 0
     ran = run(tmp_path, "train", "--quiet", f"experiment={experiment}", *SHORT)
     assert (ran.code, ran.err) == (0, "")
     found = status(ran.run)

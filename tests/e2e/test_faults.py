@@ -42,7 +42,7 @@ CONFIGS = {
         ["optimizer=adamv"],
         "error: override 'optimizer=adamv': optimizer: no such choice\n"
         "  found:    'adamv'\n"
-        "  expected: one of adam, adamw, sgd\n"
+        "  expected: one of adam, adamw, adamw_no_decay, muon, sgd\n"
         "  did you mean 'adam' or 'adamw'?\n",
     ),
     "an unknown group": (
@@ -166,7 +166,7 @@ CONFIGS = {
             "mine.py": "import builder\n\n@builder.register.dataset\ndef Mine(path: str):\n    '''Reads.'''\n    open(path)\n",
         },
         ["data=mine", "--import", "mine.py"],
-        "error: configs/data/mine.yaml: data: the data can't be read: No such file or directory: data/absent.csv\n",
+        "error: configs/data/mine.yaml:2: data.path: the data can't be read: No such file or directory: data/absent.csv\n",
     ),
 }
 

@@ -1,0 +1,70 @@
+"""What is settled about a model's weights before it is made: what is loaded, what is frozen when, how it is grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from builder.config.origin import Origins
+from builder.errors import Fault
+from builder.optim.optimizer import build_optimizer
+from builder.optim.report import GroupReport, group_report
+from builder.runs.find import find_run
+from builder.weights.freeze import read_freeze, resolve
+from builder.weights.freeze_plan import FrozenPlan
+from builder.weights.freeze_report import phases_table, rules_table
+from builder.weights.load import LoadPlan, plan, read_load
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The plans for one model; `steps` are the numbers of steps and epochs that are known, as formulas name them."""
+
+    load: LoadPlan
+    frozen: FrozenPlan
+    groups: GroupReport
+    steps: Mapping[str, int]
+
+    def lines(self) -> list[str]:
+        """The plans for people, each with an empty line before it; none where nothing was asked for."""
+        said = [self.load.report().lines(brief=True), self._frozen(), self._groups()]
+        return [line for part in said if part for line in ("", *part)]
+
+    def _frozen(self) -> list[str]:
+        rules = rules_table(self.frozen)
+        return [*rules, "", *phases_table(self.frozen, self.steps.get("steps_per_epoch"))] if rules else []
+
+    def _groups(self) -> list[str]:
+        return self.groups.lines() if len(self.groups.rows) > 1 else []
+
+    def notes(self) -> list[Fault]:
+        """What says nothing, and is no error."""
+        return self.frozen.notes(self.steps.get("max_epochs"), self.steps.get("total_steps"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The plans as plain values, one by one."""
+        reports = {
+            "load": self.load.report().to_json() if self.load.reports else None,
+            "freeze": self.frozen.to_json() if self.frozen.rules else None,
+            "groups": self.groups.to_json(),
+        }
+        return {name: report for name, report in reports.items() if report is not None}
+
+
+def make_plans(model: nn.Module, values: Mapping[str, Any], origins: Origins, steps: Mapping[str, int]) -> Plans:
+    """The plans that a config's sections `load`, `freeze` and `optimizer` come to for a model on the meta device.
+
+    Of files that are loaded only the headers are read.
+
+    Raises:
+        ConfigError: a section is wrong, or doesn't fit the model.
+    """
+    runs = partial(find_run, output_dir=values["output_dir"])
+    loaded = plan(read_load(values["load"], origins, find_run=runs), model)
+    frozen = resolve(read_freeze(values["freeze"], origins), model)
+    optimizer = build_optimizer(model, values["optimizer"], origins, trainable=frozen.ever_trainable)
+    return Plans(loaded, frozen, group_report(optimizer, model), steps)
