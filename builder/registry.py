@@ -127,13 +127,15 @@ metrics = Registry("metric", ("builder.catalog.metrics",))
 optimizers = Registry("optimizer", ("builder.catalog.optimizers",))
 schedulers = Registry("scheduler", ("builder.catalog.schedulers",))
 datasets = Registry("dataset", ("builder.data.datasets",))
+transforms = Registry("transform", ("builder.data.transforms",))
 callbacks = Registry("callback", ("builder.training.callbacks",))
 loggers = Registry("logger", ("builder.training.loggers",))
 
 registries: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
-        layers, functions, initialisers, losses, metrics, optimizers, schedulers, datasets, callbacks, loggers
+        layers, functions, initialisers, losses, metrics, optimizers, schedulers, datasets, transforms,
+        callbacks, loggers,
     )
 }  # fmt: skip
 """All registries by kind, in the order in which they are listed."""

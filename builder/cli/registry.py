@@ -21,6 +21,7 @@ USES = {
     "optimizer": "optimizer.type",
     "scheduler": "scheduler.type",
     "dataset": "data.type",
+    "transform": "data.transforms.train and .eval: items' type",
     "callback": "callbacks.<name>.type",
     "logger": "logger.<name>.type",
 }

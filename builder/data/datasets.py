@@ -1,9 +1,9 @@
-"""The data sets that need no download: scikit-learn's, and the text of Python's own documentation."""
+"""The data sets that scikit-learn ships, and an import of all others, so that they are known."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from builder.data.facts import ArgumentError, Dataset
-from builder.data.splits import Indices, split_indices, split_ranges
+from builder.data.facts import ArgumentError, Dataset, class_facts
+from builder.data.splits import FRACTIONS, Indices, split_indices
 from builder.registry import datasets
-
-FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
-TEXT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 @datasets.register("SklearnDataset")
@@ -25,6 +22,9 @@ def sklearn_dataset(
     split: Mapping[str, float] = FRACTIONS,
     standardise: bool = True,
     standardise_target: bool = False,
+    classes: Sequence[int] | None = None,
+    fold: int | None = None,
+    num_folds: int | None = None,
     *,
     seed: int,
 ) -> Dataset:
@@ -33,57 +33,34 @@ def sklearn_dataset(
     `x` is float32: images [1, 8, 8] scaled to 0..1 for `digits`, else columns [num_features] that `standardise` brings
     to mean 0 and standard deviation 1 on the train split. `target` is int64 class indices, or float32 for `diabetes`,
     which `standardise_target` treats likewise (`data.target_mean` and `data.target_std` lead back to its unit).
+    `classes` keeps the samples of these classes only; the first of them becomes class 0, the next class 1, and so on.
 
     Raises:
-        ArgumentError: there is no data set of that name, or the split can't be made.
+        Refusal: there is no data set of that name or no such class, or the split can't be made.
     """
     bunch = _load_sklearn(name)
-    classes = None if name == "diabetes" else np.asarray(bunch.target)
-    indices = split_indices(len(bunch.target), split, seed, classes)
-    if classes is None:
+    if classes is not None:
+        _keep_classes(bunch, name, classes)
+    labels = None if name == "diabetes" else np.asarray(bunch.target)
+    indices = split_indices(len(bunch.target), split, seed, labels, fold=fold, num_folds=num_folds)
+    if labels is None:
         target, facts = _regression(bunch.target, indices["train"], standardise_target)
     elif standardise_target:
         raise ArgumentError("standardise_target", f"the target of {name!r} is a class, not a value", found=True)
     else:
-        target, facts = _classification(classes, bunch.target_names, indices["train"])
+        target, facts = _classification(labels, bunch.target_names, indices["train"])
+    state: dict[str, Any] = {"type": "SklearnDataset", "name": name, "mean": 0.0, "std": 1.0}
     if name == "digits":
         x = (bunch.images / 16.0)[:, None]
+        state["std"] = 16.0
         facts |= {"num_features": 64, "in_channels": 1, "height": 8, "width": 8}
     else:
-        x = _standardised(bunch.data, indices["train"])[0] if standardise else bunch.data
+        x, mean, std = _standardised(bunch.data, indices["train"]) if standardise else (bunch.data, 0.0, 1.0)
+        state |= {"mean": np.asarray(mean).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
         facts |= {"num_features": x.shape[1], "feature_names": [str(name) for name in bunch.feature_names]}
     whole = {"x": torch.from_numpy(x.astype(np.float32)), "target": target}
-    return Dataset({part: _taken(whole, rows) for part, rows in indices.items()}, facts)
-
-
-@datasets.register("Topics")
-def topics(length: int = 128, stride: int | None = None, split: Mapping[str, float] = TEXT_FRACTIONS) -> Dataset:
-    """The text of Python's documentation (`pydoc_data.topics`) in windows of `length` characters, for a language model.
-
-    `ids` [length] are indices of characters and `target` [length] those that follow them, both int64. A window begins
-    every `stride` characters (`length`, if it isn't given). The text is cut into train, val and test by position, and
-    no window reaches across a cut. The vocabulary is that of the whole text.
-
-    Raises:
-        ArgumentError: the windows don't fit into the text.
-    """
-    for argument, value in (("length", length), ("stride", stride)):
-        if value is not None and value < 1:
-            raise ArgumentError(argument, f"{argument} must be at least 1", found=value)
-    text = topics_text()
-    characters = sorted(set(text))
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    known = np.array([ord(character) for character in characters], dtype=np.uint32)
-    ids = torch.from_numpy(np.searchsorted(known, codes).astype(np.int64))
-    places = split_ranges(len(ids), split)
-    parts = {name: _windows(ids[at.start : at.stop], length, stride or length) for name, at in places.items()}
-    return Dataset(parts, {"vocab_size": len(characters), "characters": "".join(characters), "length": length})
-
-
-def topics_text() -> str:
-    """All topics of `pydoc_data.topics` in the order of their names, an empty line between each two."""
-    entries: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    return "\n\n".join(entries[name].strip() for name in sorted(entries))
+    fits = {"model": "cnn" if name == "digits" else "mlp", "task": "regression" if labels is None else "classification"}
+    return Dataset({part: _taken(whole, rows) for part, rows in indices.items()}, facts, state, (), fits)
 
 
 def _load_sklearn(name: str) -> Any:
@@ -97,15 +74,30 @@ def _load_sklearn(name: str) -> Any:
     return load(scaled=False) if name == "diabetes" else load()
 
 
+def _keep_classes(bunch: Any, name: str, classes: Sequence[int]) -> None:
+    """Leave only the samples of `classes` in a bunch, renumbered in that order.
+
+    Raises:
+        ArgumentError: these aren't at least two different classes of the data set.
+    """
+    if name == "diabetes":
+        raise ArgumentError("classes", "the target of 'diabetes' is a value, not a class", found=list(classes))
+    known = range(len(bunch.target_names))
+    if len(classes) < 2 or len(set(classes)) < len(classes) or any(label not in known for label in classes):
+        expected = f"two or more different numbers from 0 to {known[-1]}"
+        raise ArgumentError("classes", "these classes can't be kept", found=list(classes), expected=expected)
+    rows = np.isin(bunch.target, classes)
+    number = np.zeros(len(known), dtype=np.int64)
+    number[list(classes)] = np.arange(len(classes))
+    bunch.target = number[bunch.target[rows]]
+    bunch.target_names = [bunch.target_names[label] for label in classes]
+    for key in ("data", "images"):
+        if key in bunch:
+            bunch[key] = bunch[key][rows]
+
+
 def _classification(classes: NDArray[Any], names: Any, train: Indices) -> tuple[Tensor, dict[str, Any]]:
-    count = np.bincount(classes[train], minlength=len(names))
-    weights = len(train) / (len(names) * np.maximum(count, 1))  # inversely proportional to the class's frequency
-    facts = {
-        "num_classes": len(names),
-        "num_outputs": len(names),
-        "class_names": [str(name) for name in names],
-        "class_weights": [float(weight) for weight in weights],
-    }
+    facts = class_facts([str(name) for name in names], np.bincount(classes[train], minlength=len(names)).tolist())
     return torch.from_numpy(classes.astype(np.int64)), facts
 
 
@@ -126,8 +118,6 @@ def _taken(tensors: Mapping[str, Tensor], rows: Indices) -> dict[str, Tensor]:
     return {name: tensor[index] for name, tensor in tensors.items()}
 
 
-def _windows(ids: Tensor, length: int, stride: int) -> dict[str, Tensor]:
-    """Windows over `ids` and over what follows each id; views, so that overlapping windows cost no memory."""
-    if len(ids) <= length:
-        raise ArgumentError("length", f"a window is longer than a split of {len(ids)} characters", found=length)
-    return {"ids": ids[:-1].unfold(0, length, stride), "target": ids[1:].unfold(0, length, stride)}
+# Each of these registers a data set; what they need to read files is imported where it is used.
+for _name in ("arrays", "huggingface", "images", "sequences", "synthetic", "table", "text"):
+    importlib.import_module(f"builder.data.{_name}")

@@ -4,8 +4,9 @@ import sklearn.datasets
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from builder.data.datasets import sklearn_dataset, topics, topics_text
+from builder.data.datasets import sklearn_dataset
 from builder.data.facts import ArgumentError, TensorFact, facts_of
+from builder.data.text import topics, topics_text
 from builder.registry import datasets
 
 
@@ -72,6 +73,28 @@ def test_same_seed_same_split_and_another_seed_another():
 def test_a_class_target_is_not_standardised():
     with pytest.raises(ArgumentError, match="the target of 'wine' is a class, not a value"):
         sklearn_dataset("wine", standardise_target=True, seed=0)
+
+
+def test_some_classes_can_be_kept_renumbered_in_the_order_in_which_they_are_named():
+    dataset = sklearn_dataset("digits", split={"train": 1.0}, classes=[7, 2], seed=0)
+    tensors, raw = dataset.splits["train"], sklearn.datasets.load_digits()
+    for number, digit in enumerate([7, 2]):
+        rows = (tensors["x"][tensors["target"] == number].flatten(1) * 16).numpy()
+        assert np.array_equal(rows, raw.data[raw.target == digit].astype(np.float32))
+    assert dataset.values["num_classes"] == 2 and dataset.values["class_names"] == ["7", "2"]
+    assert len(dataset.values["class_weights"]) == 2
+
+
+@pytest.mark.parametrize("classes", [[0], [0, 0], [0, 3], [-1, 0]])
+def test_classes_that_can_not_be_kept_are_refused(classes):
+    with pytest.raises(ArgumentError, match="these classes can't be kept") as caught:
+        sklearn_dataset("wine", classes=classes, seed=0)
+    assert caught.value.expected == "two or more different numbers from 0 to 2"
+
+
+def test_a_value_has_no_classes_to_keep():
+    with pytest.raises(ArgumentError, match="the target of 'diabetes' is a value, not a class"):
+        sklearn_dataset("diabetes", classes=[0, 1], seed=0)
 
 
 def test_topics_predicts_the_next_character_within_each_split():

@@ -67,7 +67,7 @@ def test_all_faults_of_a_section_are_told_at_once():
           found:    'yes'
           expected: true or false
         data.yaml:2: data.nam: dataset SklearnDataset has no argument 'nam'
-          expected: name, split, standardise, standardise_target, seed
+          expected: name, split, standardise, standardise_target, classes, fold, num_folds, seed
           did you mean 'name'?
         data.yaml:1: data: dataset SklearnDataset needs the argument 'name'
           expected: 'digits', 'breast_cancer', 'wine', 'iris' or 'diabetes'
@@ -93,12 +93,12 @@ def test_a_split_that_can_not_be_made_is_told_at_its_line():
 
 def test_a_missing_file_is_told(register):
     @register
-    def Table(path: str) -> Dataset:
+    def Mine(path: str) -> Dataset:
         with open(path) as file:
             return file.read()
 
-    text = message({"type": "Table", "path": "no/such.csv", "batch_size": 1})
-    assert text == "data.yaml:1: data: the data can't be read: No such file or directory: no/such.csv"
+    text = message({"type": "Mine", "path": "no/such.csv", "batch_size": 1})
+    assert text == "data.yaml:1: data.path: the data can't be read: No such file or directory: no/such.csv"
 
 
 def test_a_batch_that_can_not_be_filled_is_told():
@@ -108,6 +108,20 @@ def test_a_batch_that_can_not_be_filled_is_told():
           found:    5000
           expected: at most 1258, the number of train samples, or drop_last: false
         """)
+
+
+def test_workers_and_samples_on_the_device_exclude_each_other():
+    assert message({**DIGITS, "device": True, "num_workers": 2}, ("data", "num_workers")) == lines("""
+        data.yaml:2: data.num_workers: samples that lie on the device are made by no other process
+          found:    2
+          expected: 0 or null, or device: false
+        """)
+
+
+def test_a_split_without_samples_is_left_out(register):
+    register("Mine", lambda: Dataset({"train": {"x": torch.ones(4)}, "val": {"x": torch.ones(0)}}, {}))
+    data = load({"type": "Mine", "batch_size": 2}, 0, Origins())
+    assert set(data.splits) == {"train"} and data.facts.values["num_val"] == 0
 
 
 @pytest.mark.parametrize(
