@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,13 +107,19 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     _try_out(task, data, found)
     plans = make_plans(found.model, values, origins, _steps(values["trainer"], len(data.loader("train"))))
-    for note in () if quiet else plans.notes():
+    for note in () if quiet else (*data.notes, *_unused(data, task, values["task"]), *plans.notes()):
         print(f"note: {note}", file=sys.stderr)
     build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
         values["scheduler"] or None, origins, metrics=task.metric_names(), steps=plans.steps,
     )  # fmt: skip
     return Prepared(composed, data, definition, found, task, plans)
+
+
+def _unused(data: Data, task: Task, section: Mapping[str, Any]) -> list[str]:
+    """Tensors of the data that neither the model nor the task takes, each as a note."""
+    named = {"target", *task.inputs, *re.findall(r"\w+", repr(section))}
+    return [f"data: neither the model nor the task takes {name!r}" for name in data.facts.tensors if name not in named]
 
 
 def _steps(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
@@ -290,6 +297,8 @@ def _describe(run: Run, ready: Prepared) -> None:
         blocks(composed.search_path),
     )  # fmt: skip
     run.write_text("model.yaml", dump_yaml(with_references(model, composed)))
+    data = ready.data
+    run.write_json("data.json", {"facts": data.facts.values, "fingerprint": data.fingerprint(), "state": data.state})
     if not may_hold_secrets(composed):  # code has values only, no references
         run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
 

@@ -2,7 +2,7 @@
 
 It is played from top to bottom in one empty folder, as a reader would. Blocks are told apart by their language:
 
-- `yaml` and `python` that begin with `# PATH` are files, written there; a model among them is built and run.
+- `yaml` and `python` that begin with `# PATH` (after `# @package`) are files, written there; a model among them is built and run.
 - `python` with `>>>` is run, and gives what it shows.
 - `console` holds commands after `$`, and what they print; `…` stands for anything, on a line of its own for any lines.
 - `sh` holds commands only. Those of `scripts/` would make a venv in this checkout: their own tests run them with
@@ -38,7 +38,7 @@ class Block:
 
     @property
     def file(self):
-        found = re.match(r"# (\S+\.(?:yaml|py))\n", self.text)
+        found = re.match(r"(?:# @package \S+\n)?# (\S+\.(?:yaml|py))\n", self.text)
         return found[1] if found else None
 
 

@@ -43,7 +43,7 @@ MakeSchedule = Callable[[Optimizer, Mapping[str, int]], Schedule | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is trained: the task, optimiser and scheduler, the seed, and after how many steps one is logged; 0 for none."""
+    """How a model is trained: task, optimiser, scheduler, seed, and after how many steps one is logged (0: none)."""
 
     task: Task
     optimizer: MakeOptimizer

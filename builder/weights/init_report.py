@@ -63,12 +63,12 @@ def init_report(model: nn.Module, touched: Touched | None = None) -> InitReport:
 @torch.no_grad()
 def _row(name: str, parameter: nn.Parameter, touched: Touched | None) -> InitRow:
     cause = touched.cause(parameter) if touched is not None else None
-    told = (None, None, None) if cause is None else (cause.rule, cause.fill, str(cause.origin))
+    rule, fill, origin = (None, None, None) if cause is None else (cause.rule, cause.fill, str(cause.origin))
     mean: float | None = None
     std: float | None = None
     if parameter.numel() and parameter.is_floating_point() and not parameter.is_meta:
         mean, std = parameter.mean(dtype=torch.float32).item(), parameter.std(unbiased=False).item()
-    return InitRow(name, tuple(parameter.shape), *told, mean, std)
+    return InitRow(name, tuple(parameter.shape), rule, fill, origin, mean, std)
 
 
 def lines(report: InitReport) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from builder.config.folders import shipped_configs
 from command_line import run
+from made_files import sections
 
 GROUPS = sorted(path.name for path in shipped_configs().iterdir() if path.is_dir())
 FILES = {group: sorted(path.stem for path in (shipped_configs() / group).glob("*.yaml")) for group in GROUPS}
@@ -52,6 +53,11 @@ MODELS = {
 NEEDS = {
     "data": {
         "topics": ["model=gpt", "task=language_model"],
+        "text": ["model=gpt", "task=language_model"],
+        "sequences": [
+            "model=lstm_tagger", "task.loss='cross_entropy(output.flatten(0, 1), target.flatten())'",
+            "~task.metrics.accuracy", "task.monitor=val/loss", "task.mode=min",
+        ],
         "diabetes": ["model=mlp", "task=regression"],
         "*": ["model=mlp"],
     },
@@ -83,9 +89,16 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What data sets that read files have to be told: where such files lie."""
+    return sections(tmp_path_factory.mktemp("files"))
+
+
 @pytest.mark.parametrize(("group", "name"), CASES)
-def test_every_shipped_config_passes_check(group, name, tmp_path):
-    ran = run(tmp_path, "check", *needs(group, name), f"{group}={name}")
+def test_every_shipped_config_passes_check(group, name, tmp_path, files):
+    told = [f"data.{key}={value}" for key, value in files.get(name, {}).items()] if group == "data" else []
+    ran = run(tmp_path, "check", *needs(group, name), f"{group}={name}", *told)
     if (group, name) == ("trainer", "gpu") and not torch.cuda.is_available():
         assert ran.code == 2 and "configs/trainer/gpu.yaml" in ran.err and "gpu backend" in ran.err
     else:

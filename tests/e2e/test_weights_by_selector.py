@@ -6,6 +6,8 @@ import json
 import pytest
 import torch
 
+import builder
+from builder.training.seeding import reseed
 from command_line import run
 
 MODEL = """\
@@ -142,3 +144,33 @@ def test_what_is_wrong_is_told_before_training(folder, words, said):
     ran = run(folder, "train", *OVERRIDES, *words)
     assert ran.code == 2 and said in ran.err
     assert "Traceback" not in ran.err and not (folder / "outputs").exists()
+
+
+def test_a_rule_from_the_environment_stays_a_reference(folder):
+    words = ("init=[{select: '${oc.env:PART}', weight: zeros_}]", "trainer.max_epochs=1", "-q")
+    ran = run(folder, "train", *OVERRIDES, *words, env={"PART": "head"})
+    assert ran.code == 0, ran.err
+    assert (saved(ran)["state_dict"]["model.head.weight"] != 0).any()
+    assert "select: ${oc.env:PART}" in (ran.run / "model.yaml").read_text()
+    assert "select: ${oc.env:PART}" in (ran.run / "config.yaml").read_text()
+    assert not (ran.run / "model.py").exists()
+
+
+def test_a_run_s_model_begins_again_as_the_run_began(folder):
+    words = (
+        "init=[{select: head, weight: {type: normal_, std: 0.5}}]",
+        "optimizer.lr=0.0",
+        "optimizer.weight_decay=0.0",
+    )
+    ran = run(folder, "train", *OVERRIDES, *words, "trainer.max_epochs=1", "-q")
+    assert ran.code == 0, ran.err
+    reseed(0, "init")
+    again = builder.build(ran.run / "model.yaml")
+    reseed(0, "init")
+    names: dict = {}
+    exec((ran.run / "model.py").read_text(), names)
+    printed = names["Net"]()
+    trained = saved(ran)["state_dict"]
+    for name, parameter in again.named_parameters():
+        assert torch.equal(parameter, trained[f"model.{name}"]), name
+        assert torch.equal(parameter, printed.get_parameter(name)), name
