@@ -66,7 +66,7 @@ def _figures(row: Any) -> dict[str, Any]:
     return {
         "what": row.what, "bound": row.bound, "holds": row.holds, "median": row.median, "min": min(row.ratios),
         "max": max(row.ratios), "best": row.best, "control": noise, "control_min": min(row.noise, default=None),
-        "control_max": max(row.noise, default=None), "ours": row.ours, "theirs": row.theirs,
+        "control_max": max(row.noise, default=None), "ours": row.ours, "theirs": row.theirs, "unit": row.unit,
     }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _print(name: str, title: str, rows: list[dict[str, Any]]) -> None:
         table.add_row(
             row["what"], f"{row['median']:.3f}", f"{row['min']:.3f} to {row['max']:.3f}", f"{row['best']:.3f}",
             _control(row), f"{row['bound']:g}", "holds" if row["holds"] else "MISSED",
-            f"{_ms(row['ours'])}, {_ms(row['theirs'])} ms",
+            f"{_least(row, 'ours')}, {_least(row, 'theirs')} {row['unit']}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
@@ -92,8 +92,8 @@ def _control(row: dict[str, Any]) -> str:
     return f"{row['control']:.3f} ({row['control_min']:.3f} to {row['control_max']:.3f})"
 
 
-def _ms(times: tuple[float, ...]) -> str:
-    return f"{min(times) * 1e3:.3g}"
+def _least(row: dict[str, Any], side: str) -> str:
+    return f"{min(row[side]) * (1e3 if row['unit'] == 'ms' else 1):.3g}"
 
 
 def _written(folder: Path, results: list[dict[str, Any]]) -> Path:
