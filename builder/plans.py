@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from builder.config.origin import Origins
-from builder.errors import Fault
+from builder.errors import ConfigError, Fault
 from builder.optim.optimizer import build_optimizer
 from builder.optim.report import GroupReport, group_report
 from builder.runs.find import find_run
@@ -18,6 +18,8 @@ from builder.weights.freeze import read_freeze, resolve
 from builder.weights.freeze_plan import FrozenPlan
 from builder.weights.freeze_report import phases_table, rules_table
 from builder.weights.load import LoadPlan, plan, read_load
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,23 @@ def make_plans(model: nn.Module, values: Mapping[str, Any], origins: Origins, st
     Of files that are loaded only the headers are read.
 
     Raises:
-        ConfigError: a section is wrong, or doesn't fit the model.
+        ConfigError: sections are wrong, or don't fit the model; the faults of all of them.
     """
+    faults: list[Fault] = []
     runs = partial(find_run, output_dir=values["output_dir"])
-    loaded = plan(read_load(values["load"], origins, find_run=runs), model)
-    frozen = resolve(read_freeze(values["freeze"], origins), model)
-    optimizer = build_optimizer(model, values["optimizer"], origins, trainable=frozen.ever_trainable)
+    loaded = _told(faults, lambda: plan(read_load(values["load"], origins, find_run=runs), model))
+    frozen = _told(faults, lambda: resolve(read_freeze(values["freeze"], origins), model))
+    trainable = None if frozen is None else frozen.ever_trainable
+    optimizer = _told(faults, lambda: build_optimizer(model, values["optimizer"], origins, trainable=trainable))
+    if loaded is None or frozen is None or optimizer is None:
+        raise ConfigError(*faults)
     return Plans(loaded, frozen, group_report(optimizer, model), steps)
+
+
+def _told(faults: list[Fault], make: Callable[[], T]) -> T | None:
+    """What `make` gives; None if it finds faults, which are collected."""
+    try:
+        return make()
+    except ConfigError as error:
+        faults.extend(error.faults)
+        return None

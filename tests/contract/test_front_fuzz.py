@@ -139,6 +139,52 @@ def try_experiment(name, random, folder):
     return check(compose(config_name="config", config_dir=folder))
 
 
+WEIGHTS = parse_yaml(
+    r"""
+init:
+  - {select: {type: [Linear, LSTM], not: out}, weight: {type: kaiming_normal_, nonlinearity: relu}, bias: zeros_}
+  - {select: 're:body\..*', weight*: {type: normal_, std: =0.02 / sqrt(count)}, optional: true}
+init_seed: 3
+load:
+  - path: weights.pt
+    rules: [{strip: net.}, {rename: '^b\.(\d)', to: 'body.\1'}, {drop: "old.**"}, {transpose: out.weight}]
+    shape: {default: error, body.0.linear.weight: {resize: linear}, "out.**": skip}
+    missing: {allow: ["body.1.**", out]}
+    unexpected: warn
+    min_loaded: 0.1
+freeze:
+  - {select: [body.0, {ndim: 1}], mode: train, until: {epoch: 2}}
+  - {select: {type: Dropout}, until: {step: 5}}
+optimizer:
+  type: AdamW
+  lr: 0.01
+  groups: [{name: head, select: out, lr: 0.1, betas: [0.8, 0.9]}, {select: body.0, layer_decay: 0.5}]
+  no_decay: [{name: bias}, {ndim: 1}]
+  layer_decay: {rate: 0.7, layers: [body.0, body.1, out]}
+scheduler:
+  type: SequentialLR
+  milestones: [3]
+  schedulers: [{type: LinearLR, total_iters: 3}, {type: WarmupCosine, total_steps: 9, warmup: 0.1}]
+""",
+    "weights.yaml",
+).value
+"""Sections that say all sorts of things about the weights of digits_mlp."""
+
+
+def try_weights(name, random, folder):
+    """A mutation of what a config says of its weights, all the way to the first training step."""
+    if not (folder / "weights.pt").exists():
+        saved = {
+            "net.b.0.linear.weight": torch.zeros(128, 64),
+            "net.b.0.linear.bias": torch.zeros(128),
+            "old.x": torch.zeros(1),
+        }
+        torch.save({"model": {**saved, "net.out.weight": torch.zeros(128, 10)}}, folder / "weights.pt")
+    whole = {**WHOLE[name], **mutated(WEIGHTS, random)}
+    (folder / "weights_config.yaml").write_text(dump_yaml(whole), encoding="utf-8")
+    return check(compose(config_name="weights_config", config_dir=folder))
+
+
 def try_overrides(name, random):
     """An experiment under overrides of any of its keys."""
     paths = [".".join(map(str, path)) for path in places(WHOLE[name])]
@@ -182,6 +228,8 @@ def run(kind, random, folder):
             try_block(random.choice(BLOCKS), random)
         elif kind == "experiment":
             try_experiment(random.choice(EXPERIMENTS), random, folder)
+        elif kind == "weights":
+            try_weights("digits_mlp", random, folder)
         else:
             try_overrides(random.choice(EXPERIMENTS), random)
     except BuilderError as error:
@@ -209,7 +257,9 @@ def elsewhere(tmp_path_factory):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("model", 60), ("block", 60), ("experiment", 60), ("overrides", 60)])
+@pytest.mark.parametrize(
+    ("kind", "examples"), [("model", 60), ("block", 60), ("experiment", 60), ("weights", 60), ("overrides", 60)]
+)
 @pytest.mark.filterwarnings("ignore")  # PyTorch's and Lightning's, of odd but allowed values
 def test_a_mutated_config_gives_a_model_or_is_told(kind, examples, elsewhere):
     @settings(deadline=None, max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
@@ -238,7 +288,7 @@ if __name__ == "__main__":  # the long version: python tests/contract/test_front
     slowest = (0.0, 0)
     for seed in range(first, last):
         random = Random(seed)
-        kind = ("model", "block", "experiment", "overrides")[seed % 4]
+        kind = ("model", "block", "experiment", "weights", "overrides")[seed % 5]
         try:
             end, seconds = run(kind, random, Path.cwd())
             ends[kind, end] += 1
