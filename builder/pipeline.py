@@ -27,7 +27,7 @@ from builder.model.infer import Exploration
 from builder.model.source import source
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
-from builder.plans import Plans, make_plans
+from builder.plans import Plans, length, make_plans
 from builder.preview import Explored, explored
 from builder.runs.environment import environment
 from builder.runs.folder import Run, check_name, one_line, open_run
@@ -106,12 +106,12 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     inputs = {item.name: not item.optional for item in definition.inputs}
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     _try_out(task, data, found)
-    plans = make_plans(found.model, values, origins, _steps(values["trainer"], len(data.loader("train"))))
+    plans = make_plans(found.model, values, origins, length(values["trainer"], len(data.loader("train"))))
     for note in () if quiet else (*data.notes, *_unused(data, task, values["task"]), *plans.notes()):
         print(f"note: {note}", file=sys.stderr)
     build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
-        values["scheduler"] or None, origins, metrics=task.metric_names(), steps=plans.steps,
+        values["scheduler"] or None, origins, metrics=task.metric_names(), steps=_steps(values["trainer"], plans.steps),
     )  # fmt: skip
     return Prepared(composed, data, definition, found, task, plans)
 
@@ -122,18 +122,12 @@ def _unused(data: Data, task: Task, section: Mapping[str, Any]) -> list[str]:
     return [f"data: neither the model nor the task takes {name!r}" for name in data.facts.tensors if name not in named]
 
 
-def _steps(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
-    """The numbers that a scheduler's formulas may use, as far as they follow from the config.
-
-    Lightning counts again when it trains; here it matters which of them there will be.
-    """
-    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
-    batches = -(-batches // (trainer.get("accumulate_grad_batches") or 1))
-    epochs = 1000 if epochs is None and steps == -1 else epochs or -1  # Lightning's default
-    known = {"max_epochs": epochs} if epochs > 0 else {}
-    if steps >= 0:
-        return known | {"total_steps": steps}
-    return known and known | {"total_steps": epochs * batches, "steps_per_epoch": batches}
+def _steps(trainer: Mapping[str, Any], known: Mapping[str, int]) -> dict[str, int]:
+    """The numbers that a scheduler's formulas may use: of those that are known, what Lightning tells when it trains."""
+    epochs = trainer.get("max_epochs")
+    withheld = {"steps_per_epoch"} if trainer.get("max_steps", -1) >= 0 else set()
+    withheld |= {"max_epochs"} if withheld and (epochs or -1) < 0 else set()
+    return {name: number for name, number in known.items() if name not in withheld}
 
 
 def _outputs(found: Exploration) -> tuple[str, ...] | None:
@@ -183,7 +177,7 @@ def check(composed: Composed) -> CheckReport:
     ready = prepare(composed)
     composed = ready.composed
     read_trainer(composed.values, ready.task, composed.origins)
-    model, data = ready.found.model, ready.data
+    model, data, initial = ready.found.model, ready.data, _planned(ready)
     named, trainable = dict(model.named_parameters()), set(ready.plans.frozen.ever_trainable)
     sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
              for split in ("train", "val", "test")}  # fmt: skip
@@ -194,8 +188,8 @@ def check(composed: Composed) -> CheckReport:
         trainable=sum(parameter.numel() for name, parameter in named.items() if name in trainable),
         layers=sum(1 for module in model.modules() if not list(module.children())),
         steps_per_epoch=len(data.loader("train")),
-        reports=ready.plans.to_json(),
-        plans=[*_init_lines(ready, _planned(ready)), *ready.plans.lines()],
+        reports={"init": initial.to_json(), **ready.plans.to_json()},
+        plans=[*_init_lines(ready, initial), *ready.plans.lines()],
         **sizes,
     )
 

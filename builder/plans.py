@@ -83,3 +83,25 @@ def _told(faults: list[Fault], make: Callable[[], T]) -> T | None:
     except ConfigError as error:
         faults.extend(error.faults)
         return None
+
+
+def length(trainer: Mapping[str, Any], batches: int) -> dict[str, int]:
+    """How long training lasts, as far as it follows from the config; `batches` are those of an epoch.
+
+    Args:
+        trainer: Lightning's arguments; its defaults stand for those that are missing.
+        batches: of an epoch, unless the arguments limit them.
+    """
+    epochs, last = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    epochs = 1000 if epochs is None and last == -1 else epochs or -1  # Lightning's default
+    for key in ("limit_train_batches", "overfit_batches", "fast_dev_run"):
+        limit = trainer.get(key)
+        if limit:
+            batches = int(batches * limit) if isinstance(limit, float) else min(batches, int(limit))
+    epochs = 1 if trainer.get("fast_dev_run") else epochs
+    steps = -(-batches // (trainer.get("accumulate_grad_batches") or 1))
+    ends = [*([epochs * steps] if epochs > 0 else []), *([last] if last >= 0 else [])]
+    known = {"steps_per_epoch": steps} | ({"total_steps": min(ends)} if ends else {})
+    if ends and steps:
+        known["max_epochs"] = -(-min(ends) // steps)
+    return known

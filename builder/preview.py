@@ -24,6 +24,7 @@ from builder.model.read import read_definition
 from builder.model.source import source
 from builder.model.spec import Definition, class_name
 from builder.optim.optimizer import build_optimizer
+from builder.plans import length
 from builder.select import NamedModel, read_selector
 from builder.settle import settle
 from builder.weights.freeze import read_freeze, resolve
@@ -84,7 +85,8 @@ def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> 
     if ready is not None:
         frozen = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)
         frozen.apply(found.model, sys.maxsize, sys.maxsize)  # what trains at some time, since that takes most memory
-        phases = phases_table(frozen)
+        steps = length(ready.composed.values["trainer"], len(ready.data.loader("train")))
+        phases = phases_table(frozen, steps["steps_per_epoch"])
     trainable = [parameter for parameter in found.model.parameters() if parameter.requires_grad]
     optimizer: Optimizer | None = None
     if trainable and ready is not None:

@@ -118,6 +118,37 @@ SCHEDULER = Section(
     short=NULL,
 )
 
+LOAD = Section(
+    "weights of another model to begin with; a list for several, a path alone, or null for none",
+    {
+        "path": Field("a file of weights, a folder of such, or a run: run:NAME@best", TEXT, required=True),
+        "into": Field("the submodule that they are for; absent: the whole model", either(TEXT, NULL)),
+        "key": Field("where in the file the weights lie", either(TEXT, NULL)),
+        "weights": Field("which weights of a checkpoint: raw or ema", either(TEXT, NULL)),
+        "rules": Field("how names become the model's, in order", LIST),
+        "shape": Field("what is done where shapes differ", ANYTHING),
+        "missing": Field("what is done about parameters that aren't in the file", ANYTHING),
+        "unexpected": Field("what is done about names that the model hasn't", ANYTHING),
+        "strict": Field("whether all three are errors", BOOLEAN),
+        "min_loaded": Field("the least share of the model's parameters that is loaded", number(0, 1)),
+    },
+    short=either(NULL, either(LIST, TEXT)),
+    short_for="path",
+)
+
+FREEZE = Section(
+    "what isn't trained, or not at first: a selector, a rule, a list of them, or null for nothing",
+    {
+        "select": Field("which modules and parameters", ANYTHING),
+        "mode": Field("whether frozen modules are in eval or train mode", choice("eval", "train")),
+        "until": Field("the epoch or step from which on they train; absent: never", ANYTHING),
+        **dict.fromkeys(
+            ("match", "type", "name", "ndim", "requires_grad", "not"), Field("part of a selector", ANYTHING)
+        ),
+    },
+    short=either(NULL, either(LIST, TEXT)),
+)
+
 TOP = Section(
     "a whole config",
     {
@@ -126,12 +157,12 @@ TOP = Section(
         "seed": Field("what all randomness follows from", integer(0, LARGEST_SEED), 0),
         "output_dir": Field("the folder in which run folders are made", FOLDER, "outputs"),
         "model": Section("the model's definition", _NODE_KEYS, open=True, required=True),
-        "init": Field("initialisation rules for the whole model, after its own", LIST, []),
+        "init": Field("initialisation rules for the whole model, after its own", either(LIST, MAPPING), []),
         "init_seed": Field(
             "what initial weights follow from; null: from 'seed'", either(integer(0, LARGEST_SEED), NULL)
         ),
-        "load": Field("weights of other models to begin with", either(either(LIST, MAPPING), NULL)),
-        "freeze": Field("what isn't trained, or not at first", either(either(LIST, MAPPING), either(TEXT, NULL))),
+        "load": LOAD,
+        "freeze": FREEZE,
         "data": DATA,
         "task": TASK,
         "optimizer": OPTIMIZER,
@@ -153,5 +184,5 @@ def top_defaults() -> dict[str, object]:
             if node.refused is None and name != "description":
                 found[name] = node.default
         elif not node.required:
-            found[name] = None if node.short is NULL else {}
+            found[name] = None if node.short is not None and node.short.accepts(None) else {}
     return found

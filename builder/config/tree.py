@@ -74,6 +74,8 @@ def merge(old: Any, new: Any, path: Path, origins: Origins, origin_of: OriginOf,
     if isinstance(new, dict) and (isinstance(old, list) or has_interpolation(old)):
         message = f"a mapping can't be merged onto {kind(old)}"
         where = f"it was written at {origins.of(path)}"
+        if isinstance(old, list):
+            where += "; a list takes its place: [{…}]"
         faults.append(Fault(message, path, origin_of(path) or origins.of(path), hint=where))
         return old
     _note(path, origins, origin_of)

@@ -16,6 +16,7 @@ from builder.errors import Origin, Path
 from builder.lang.forward import Forward, parse_forward
 from builder.lang.guard import needs_guard
 from builder.lang.scope import LayerName, Scope
+from builder.model.dynamo import tolerate_yaml
 from builder.model.read_forward import callables, layer_name
 from builder.model.spec import Definition
 
@@ -77,6 +78,8 @@ def _restore(recipe: Recipe) -> DefinedModule:
     module: DefinedModule = cls.__new__(cls)
     return module
 
+
+tolerate_yaml()
 
 _CLASSES: weakref.WeakValueDictionary[str, type[DefinedModule]] = weakref.WeakValueDictionary()
 

@@ -117,7 +117,7 @@ def _library_blocks(definition: Definition) -> set[str]:
             visit_node(child)
         if node.definition is not None:
             if node.definition.place.path[:1] == (LIBRARY,):
-                used.add(node.type)
+                used.add(str(node.definition.place.path[1]))
             visit(node.definition)
 
     visit(definition)

@@ -124,6 +124,9 @@ def _complete(model: nn.Module, maker: Maker) -> None:
         with torch.device("meta"), Exploring():
             settle(model)
             maker.tie_again(model)
+            for path, definition in maker.made.items():
+                if definition.frozen:  # what was pending when the rest of it was frozen
+                    model.get_submodule(path).requires_grad_(False)
     except Refused:
         raise ConfigError(*maker.faults) from None
     _check_references(model, maker)

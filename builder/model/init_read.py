@@ -16,6 +16,9 @@ from builder.select import Selector, read_selector
 from builder.weights.gates import EACH, GATES
 from builder.weights.initialise import DEFAULT, Fill, Rule
 
+KEYS = ("select", "optional")
+"""Keys of a rule that aren't names of parameters."""
+
 COUNT = "count"
 """What formulas of a rule see besides the names around it: how many parameters the key takes."""
 
@@ -64,7 +67,7 @@ def _read_rule(raw: dict[Any, Any], context: Context) -> Rule | None:
     optional = raw.get("optional", False)
     if not isinstance(optional, bool):
         context.at("optional").fault("'optional' is true or false", found=optional)
-    keys = [key for key in raw if key not in ("select", "optional")]
+    keys = [key for key in raw if key not in KEYS]
     if not keys:
         context.fault("this rule says nothing of any parameter", found=raw, expected=EXAMPLE)
     fills = [_read_fill(str(key), raw[key], context.at(key)) for key in keys]
@@ -89,6 +92,10 @@ def _read_fill(key: str, raw: Any, context: Context) -> Fill | None:
                       expected="`normal_`, or `{type: normal_, std: 0.02}`")  # fmt: skip
         return None
     name = details["type"]
+    meant = nearest(key, KEYS) if name != DEFAULT and name not in registry.initialisers else ()
+    if meant:
+        context.fault(f"unknown key {key!r} of a rule, and {name!r} is no initialiser", nearest=meant)
+        return None
     if name != DEFAULT and name not in registry.initialisers:
         here = context.at("type") if isinstance(raw, dict) else context
         here.fault(f"unknown initialiser {name!r}", nearest=nearest(name, [DEFAULT, *registry.initialisers.names()]),

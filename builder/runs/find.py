@@ -69,7 +69,7 @@ def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
     experiments = dict.fromkeys(run.parent.name for run in runs_in(output_dir))
     near = nearest(str(experiment), experiments)
     asked = f"; did you mean {' or '.join(repr(f'{one}/{LATEST}') for one in near)}?" if near else ""
-    raise UsageError(f"no run {name!r} in {output_dir}{asked}")
+    raise UsageError(f"no run {name!r}: nothing of that name was trained into {output_dir} yet{asked}")
 
 
 def _several(name: str, fitting: list[pathlib.Path]) -> str:
@@ -81,7 +81,8 @@ def _several(name: str, fitting: list[pathlib.Path]) -> str:
 def _none(name: str, output_dir: pathlib.Path | str, names: Mapping[pathlib.Path, Sequence[str]]) -> str:
     if not names:
         return f"no run {name!r}: there are no runs in {output_dir}"
-    near = nearest(name, [one for some in names.values() for one in some])
+    latest = dict.fromkeys(f"{run.parent.name}/{LATEST}" for run in names)
+    near = nearest(name, [*latest, *(one for some in names.values() for one in some)])
     asked = f"; did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
     return f"no run {name!r} in {output_dir}{asked}"
 

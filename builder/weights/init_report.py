@@ -76,7 +76,9 @@ def lines(report: InitReport) -> list[str]:
     rows = {row.parameter: row for row in report.rows}
     grouped = collapse((row.parameter, (row.shape, row.fill, row.origin)) for row in report.rows)
     cells = [HEADER, *(_cells(line, [rows[name] for name in _names(line.name)]) for line in grouped)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
+    if not any(row[2] for row in cells[1:]):  # a model without values
+        cells = [(*row[:2], *row[4:]) for row in cells]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [*table, *(f"Nothing for {rule} ({origin})." for rule, origin in report.idle)]
 

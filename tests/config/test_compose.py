@@ -322,7 +322,7 @@ def test_a_missing_config_or_folder_is_told(configs):
         ),
         (
             "train.yaml", "defaults:\n  - model: mlp\n  - _self_\nmodel: {inputs: {x: {shape: [B]}}}\n", [],
-            "configs/train.yaml:4: model.inputs.x: a mapping can't be merged onto a list\n  hint:     it was written at configs/model/mlp.yaml:2",
+            "configs/train.yaml:4: model.inputs.x: a mapping can't be merged onto a list\n  hint:     it was written at configs/model/mlp.yaml:2; a list takes its place: [{…}]",
         ),
         ("train.yaml", "a: ${now:x}\n", [], "configs/train.yaml:1: a: the resolver 'now' isn't allowed\n  found:    '${now:x}'\n"
          "  expected: ${key.of.the.config}, ${oc.env:NAME}, ${oc.env:NAME,default} or ${oc.select:key,default}"),

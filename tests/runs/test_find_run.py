@@ -102,8 +102,12 @@ def test_the_latest_of_an_experiment_is_its_newest_finished_run(sealed, tmp_path
     ("name", "said"),
     [
         ("topics/latest", "no run 'topics/latest': none of the runs in {root}/topics is finished"),
-        ("digit/latest", "no run 'digit/latest' in {root}; did you mean 'digits/latest'?"),
-        ("latest", "no run 'latest' in {root}"),
+        (
+            "digit/latest",
+            "no run 'digit/latest': nothing of that name was trained into {root} yet; did you mean 'digits/latest'?",
+        ),
+        ("latest", "no run 'latest': nothing of that name was trained into {root} yet"),
+        ("digits/latst", "no run 'digits/latst' in {root}; did you mean 'digits/latest' or 'topics/latest'?"),
     ],
 )
 def test_an_experiment_without_a_finished_run_has_no_latest(sealed, tmp_path, name, said):
