@@ -9,7 +9,6 @@ The names of Python's builtins (`sum`, `max`, `abs`, …) are left to Python, as
 from __future__ import annotations
 
 from functools import cache
-
 from types import ModuleType
 
 import torch

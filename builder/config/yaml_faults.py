@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from builder.errors import Fault, Origin
+
+QUOTE_FORMULA = "inside {…} and […], a formula with commas, brackets or braces stands in quotes"
+
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|#.*""")
+_FORMULA = re.compile(r"[:,\[]\s*=")
+
+
+def cut_formula(value: str, content: str, start: int) -> str | None:
+    """Of a text that a flow collection's ',' ended inside of a formula's brackets, the whole formula; None of others.
+
+    Args:
+        value: what YAML read.
+        content: the file.
+        start: where in it the text begins.
+    """
+    if not value.startswith("=") or _open_brackets(value) < 1:
+        return None
+    line = content[start:].partition("\n")[0]
+    ends = (index for index, char in enumerate(line, 1) if char in ")]}" and not _open_brackets(line[:index]))
+    return line[: next(ends, len(line))].rstrip()
+
+
+def _open_brackets(text: str) -> int:
+    bare = _QUOTED.sub("", text)
+    return sum(bare.count(char) for char in "([{") - sum(bare.count(char) for char in ")]}")
 
 
 def syntax_fault(error: yaml.YAMLError, content: str, lines: list[str], shown: str) -> Fault:
@@ -52,9 +78,9 @@ def _words(error: yaml.MarkedYAMLError, lines: list[str], line: int, column: int
         hint = "quote a text that holds ': '; keys of one mapping begin in one column"
         return "a ':' where no key can stand", hint
     if "flow sequence" in context:
-        return f"the '[' opened{since} isn't closed, or a ',' is missing", None
+        return f"the '[' opened{since} isn't closed, or a ',' is missing", _about_formulas(text)
     if "flow mapping" in context:
-        return f"the '{{' opened{since} isn't closed, or a ',' is missing", None
+        return f"the '{{' opened{since} isn't closed, or a ',' is missing", _about_formulas(text)
     if "end of stream" in problem:
         return f"the quote opened{since} isn't closed", None
     if "expected ':'" in problem:
@@ -62,6 +88,10 @@ def _words(error: yaml.MarkedYAMLError, lines: list[str], line: int, column: int
     if "escape" in problem:
         return "an unknown escape in double quotes", "single quotes take '\\' as it is"
     return _rarer_words(problem, context, since)
+
+
+def _about_formulas(line: str) -> str | None:
+    return QUOTE_FORMULA if _FORMULA.search(line) else None
 
 
 def _rarer_words(problem: str, context: str, since: str) -> tuple[str, str | None]:

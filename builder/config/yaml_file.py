@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from builder.config.scalars import MisreadScalar, plain_value
-from builder.config.yaml_faults import syntax_fault
+from builder.config.yaml_faults import QUOTE_FORMULA, cut_formula, syntax_fault
 from builder.errors import ConfigError, Fault, Origin, Path
 
 MAX_BYTES = 4_000_000
@@ -135,6 +135,7 @@ class _Reader:
     _anchors: dict[str, _Node | None] = field(default_factory=dict)
     _events: Iterator[Any] = field(default_factory=lambda: iter(()))
     _count: int = 0
+    _in_flow: bool = False
 
     def read(self) -> _Node | None:
         """The root node of the one document, if there is one."""
@@ -212,6 +213,11 @@ class _Reader:
                 node.value = plain_value(event.value)
             except MisreadScalar as error:
                 self._fault(error.message, event.start_mark, path, found=event.value, hint=error.hint)
+            whole = cut_formula(event.value, self.content, event.start_mark.index) if self._in_flow else None
+            if whole is not None:
+                self._fault("a ',' cuts this formula off", event.start_mark, path, found=whole, hint=QUOTE_FORMULA)
+                if "[" in whole or "{" in whole:
+                    raise _Stop  # which bracket closes what is anyone's guess
         if isinstance(node.value, str):
             node.text = self._text_place(event)
         return node
@@ -233,11 +239,13 @@ class _Reader:
         if depth > MAX_DEPTH:
             self._stop("nested too deeply", event.start_mark, (), expected=f"at most {MAX_DEPTH} levels")
         node = _Node(event.start_mark, items=[])
+        around, self._in_flow = self._in_flow, bool(event.flow_style)
         if isinstance(event, yaml.MappingStartEvent):
             node.keys = []
             self._mapping(node, path, depth)
         else:
             self._sequence(node, path, depth)
+        self._in_flow = around
         assert node.items is not None
         node.size = 1 + sum(item.size for item in node.items)
         node.height = 1 + max((item.height for item in node.items), default=0)

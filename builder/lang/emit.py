@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.errors import Origin, Path, dotted
 from builder.lang.names import BUILTINS
-from builder.lang.syntax import PARSE_ERRORS, Source, parse_error
+from builder.lang.syntax import PARSE_ERRORS, Source, parse_error, walk
 
 _LEFT_OUT = frozenset("breakpoint compile copyright credits eval exec exit help input license open print quit".split())
 
@@ -89,7 +89,7 @@ def item_function(name: str, result: ast.expr, names: Collection[str], mappings:
 def _define(template: str, body: list[ast.stmt]) -> ast.FunctionDef:
     function = ast.parse(template).body[0]
     assert isinstance(function, ast.FunctionDef)
-    for node in ast.walk(function):
+    for node in walk(function):
         if "lineno" in node._attributes:
             ast.copy_location(node, body[0])
     function.body = body
@@ -101,7 +101,7 @@ def compiled(function: ast.FunctionDef, source: Source) -> types.CodeType | None
     origin = source.origin
     first = 1 if origin.file is None or origin.text_line is None else origin.text_line
     indent = 0 if origin.file is None or origin.text_line is None else origin.text_indent
-    for node in ast.walk(function):
+    for node in walk(function):
         if "lineno" in node._attributes:
             _move(node, first - 1, indent)
     filename = file_of(origin, source.path, source.text)

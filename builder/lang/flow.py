@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from builder.lang import targets, values
 from builder.lang.check import Expressions, Loop
 from builder.lang.names import CONTEXTS
-from builder.lang.syntax import CONSTRUCTS, Source
+from builder.lang.syntax import CONSTRUCTS, Source, children
 from builder.lang.values import Value
 
 
@@ -26,7 +26,7 @@ def _stored(node: ast.AST) -> Iterator[ast.Name]:
         return
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         yield from _stored(child)
 
 

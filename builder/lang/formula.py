@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from builder.errors import nearest
 from builder.lang.arithmetic import FUNCTIONS
 from builder.lang.interpret import Interpreter
-from builder.lang.syntax import LangError, constant_problem, construct, parse, position
+from builder.lang.syntax import LangError, children, constant_problem, construct, parse, position
 
 __all__ = ["Formula", "LangError", "parse_formula"]
 
 MAX_FORMULA = 4096
+MAX_KNOWN = 256
+"""Values that a formula remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Formula:
     dotted: frozenset[str]
     tree: ast.expr = field(repr=False, compare=False)
     indent: int = field(default=0, repr=False, compare=False)
+    _known: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+    """Values worked out before, by those of the names; where all are whole numbers."""
 
     def evaluate(self, names: Mapping[str, Any]) -> Any:
         """The formula's value: a number, text, None, or a list, tuple or dict of those (or a value of `names`).
@@ -38,6 +43,17 @@ class Formula:
         """
         if type(self.tree) is ast.Name and self.tree.id in names:  # most formulas name an argument
             return names[self.tree.id]
+        given = tuple([names.get(name) for name in self.names])
+        if any(type(value) is not int for value in given):
+            return self._worked_out(names)
+        if given not in self._known:
+            value = self._worked_out(names)
+            if type(value) not in (int, float, bool, str) or len(self._known) == MAX_KNOWN:
+                return value
+            self._known[given] = value
+        return self._known[given]
+
+    def _worked_out(self, names: Mapping[str, Any]) -> Any:
         try:
             return Interpreter(names, self.text[self.indent :].splitlines()).run(self.tree)
         except LangError as error:
@@ -45,8 +61,9 @@ class Formula:
             raise
 
 
+@lru_cache(maxsize=1024)
 def parse_formula(text: str) -> Formula:
-    """Check a formula, given without its leading `=`.
+    """Check a formula, given without its leading `=`; a text that was checked before is the formula that it was then.
 
     Raises:
         LangError: it is not of the formula language; the first fault found.
@@ -104,7 +121,7 @@ class _Reader:
                 self._children(node, bound)
 
     def _children(self, node: ast.AST, bound: frozenset[str]) -> None:
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             self.check(child, bound)
 
     def _constant(self, node: ast.AST, value: object) -> None:

@@ -19,6 +19,7 @@ from builder.model.recall import Contradicted, Recall
 from builder.model.record import Shape
 from builder.model.sizes import infer_sizes, inferable
 from builder.model.spec import Definition, Node
+from builder.model.stamp import begin
 
 
 def sketched(
@@ -107,7 +108,7 @@ class SketchedLayer(Pending):
     """A layer that stands for all that are equal: made when it is called with inputs that none of them was given."""
 
     def __init__(self, maker: Sketcher, node: Node, names: Names, path: str, arguments: dict[str, Any]) -> None:
-        nn.Module.__init__(self)
+        begin(self)
         assert node.target is not None
         # Past nn.Module.__setattr__, which would look for parameters in each.
         self.__dict__.update(

@@ -24,8 +24,12 @@ from builder.model.recall import Recall
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
 from builder.model.spec import Definition, Node, Place, Value
+from builder.model.stamp import Stamp, begin, is_watched, stamp_of
 from builder.weights.init_check import Standing
 from builder.weights.initialise import Rule, Touched, apply
+
+PLAIN = frozenset({int, float, bool, str, type(None)})
+"""Types of values without formulas in them."""
 
 MAX_MODULES = 100_000
 """Modules that one model may have; more is a mistake or an attack."""
@@ -65,6 +69,10 @@ class Maker:
     """Where it is noted what rules filled."""
     count: int = 0
     """Modules made so far."""
+    watched: bool = field(default_factory=is_watched)
+    """Whether each module is to be registered as PyTorch does it."""
+    stamps: dict[tuple[Any, str], Stamp | None] = field(default_factory=dict)
+    """Class and arguments of the layers made so far, for those made twice with how to make more."""
 
     def root(self, definition: Definition, given: Names, data: Names) -> nn.Module:
         """The model itself, with values for some of its arguments.
@@ -92,7 +100,7 @@ class Maker:
             self.keys[path] = key_of(definition, names)
         cls = self._class_of(definition)
         module: Any = cls.__new__(cls)
-        nn.Module.__init__(module)
+        begin(module)
         # Plain values: past nn.Module.__setattr__, which would look for parameters in each.
         module.__dict__.update((name, names[name]) for name in (*definition.args, *sorted(definition.outer_args)))
         refused = False
@@ -140,7 +148,11 @@ class Maker:
                     if _is_taken(parent, name):
                         owner = "nn.Sequential" if isinstance(parent, nn.Sequential) else "nn.Module"
                         self.refuse(node.place, f"{name!r} can't be the name of a layer: every {owner} has it already")
-                    parent.add_module(name, self._node(node, names, f"{path}.{name}" if path else name))
+                    child = self._node(node, names, f"{path}.{name}" if path else name)
+                    if self.watched:
+                        parent.add_module(name, child)
+                    else:
+                        parent._modules[name] = child  # whose name was checked above, as that would
                 elif isinstance(parent, DefinedModule) and not isinstance(parent, nn.Sequential):
                     parent.add_module(name, None)
             except Refused:
@@ -150,6 +162,8 @@ class Maker:
 
     def _wanted(self, node: Node, names: Names) -> bool:
         """Whether the condition holds on which a layer is made."""
+        if node.when is True:
+            return True
         wanted = self.value(node.when, node.place, names)
         if not isinstance(wanted, bool):
             self.refuse(node.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
@@ -225,7 +239,7 @@ class Maker:
         if self.exploring:
             self._check(node, arguments)
         try:
-            module: nn.Module = node.target(**arguments) if self.draws else bare(node.target, arguments)
+            module = self._made(node.target, arguments)
         except Exception as error:  # the constructor of any layer, a user's among them
             if not self.exploring:
                 raise
@@ -234,6 +248,17 @@ class Maker:
             self._note_copies(arguments, module)
         if node.init and self.recall is None:
             self._initialise(node.init, module, names)
+        return module
+
+    def _made(self, target: Callable[..., Any], arguments: dict[str, Any]) -> nn.Module:
+        """What a class makes of its arguments, by stamp from the third time on."""
+        key = None if self.exploring or self.watched else (target, repr(arguments))
+        stamp = None if key is None else self.stamps.get(key)
+        if stamp is not None:
+            return stamp.make(self.draws)
+        module: nn.Module = target(**arguments) if self.draws else bare(target, arguments)
+        if key is not None:
+            self.stamps[key] = stamp_of(module) if key in self.stamps else None
         return module
 
     def _note_copies(self, arguments: Names, module: nn.Module) -> None:
@@ -276,8 +301,11 @@ class Maker:
         Raises:
             Refused: a formula can't be computed.
         """
+        kind = type(value)
+        if kind in PLAIN:
+            return value
         try:
-            return evaluate(value, names)
+            return value.evaluate(names) if kind is Formula else evaluate(value, names)
         except LangError as error:
             text = f"={value.text}" if isinstance(value, Formula) else str(value)
             self.faults.append(error.fault(text, place.origin, place.path))

@@ -107,7 +107,16 @@ class Sketched(nn.Module):
 
 def untouched(model: nn.Module) -> bool:
     """Whether a sketch leaves open if all sizes are known."""
-    return bool(idle(model)) or any(part.untouched for part in model.modules() if isinstance(part, Sketched))
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Pending):
+            if part.idle:
+                return True
+        elif isinstance(part, Sketched) and part.untouched:
+            return True
+        waiting.extend(child for child in part._modules.values() if child is not None)
+    return False
 
 
 def key_of(definition: Definition, names: Names) -> tuple[Any, ...]:

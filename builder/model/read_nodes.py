@@ -56,19 +56,19 @@ def _read_child(raw: Any, context: Context, name: str) -> Node:
     return Node(name, "layer", "", context.place, unused=True) if node is None else replace(node, when=when)
 
 
-def read_node(raw: Any, context: Context, name: str) -> Node | None:
-    """One node under `layers`, or a layer that is an argument of another."""
+def read_node(raw: Any, context: Context, name: str, called: str | None = None) -> Node | None:
+    """One node under `layers`, or a layer that is an argument of another; its class is `called` so, not as it is."""
     reading = context.reading
     if reading.depth == MAX_DEPTH:
         raise ConfigError(Fault(f"layers lie more than {MAX_DEPTH} deep", context.path, context.place.origin))
     reading.depth += 1
     try:
-        return _read_node(raw, context, name)
+        return _read_node(raw, context, name, called or name)
     finally:
         reading.depth -= 1
 
 
-def _read_node(raw: Any, context: Context, name: str) -> Node | None:
+def _read_node(raw: Any, context: Context, name: str, called: str) -> Node | None:
     if isinstance(raw, str):
         raw = {"type": raw}
     if not isinstance(raw, dict) or not raw:
@@ -78,13 +78,13 @@ def _read_node(raw: Any, context: Context, name: str) -> Node | None:
         )  # fmt: skip
         return None
     if "type" not in raw:
-        return _read_own_definition(raw, context, name)
+        return _read_own_definition(raw, context, name, called)
     kind = raw["type"]
     if not isinstance(kind, str):
         context.at("type").fault("'type' is the name of a layer or block", found=kind)
         return None
     if kind in CONTAINERS:
-        return _read_container(raw, context, name, kind)
+        return _read_container(raw, context, name, called, kind)
     if kind == FEATURES:
         return _read_features(raw, context, name)
     source = context.blocks.find(kind)
@@ -98,14 +98,14 @@ def _read_node(raw: Any, context: Context, name: str) -> Node | None:
     return None
 
 
-def _read_own_definition(raw: dict[str, Any], context: Context, name: str) -> Node | None:
+def _read_own_definition(raw: dict[str, Any], context: Context, name: str, called: str) -> Node | None:
     if not set(raw) & set(DEFINITION_KEYS):
         context.fault(
             "this layer has no type", found=raw, expected="`type: NAME`, or `layers:` and `forward:` of its own"
         )
         return None
     unused, rest = raw.get("unused", False), {key: value for key, value in raw.items() if key != "unused"}
-    definition = context.reading.define(rest, context, class_name(name), inherits=True)
+    definition = context.reading.define(rest, context, class_name(called), inherits=True)
     if definition is None:
         return None
     return Node(name, "definition", definition.name, context.place, definition=definition, unused=bool(unused))
@@ -175,7 +175,7 @@ def _read_features(raw: dict[str, Any], context: Context, name: str) -> Node | N
         context.at("until").fault(f"the model can't be cut there: {error}", found=until)
         return None
     if source is None:
-        node = _read_own_definition(rest, context.at("of"), name)
+        node = _read_own_definition(rest, context.at("of"), name, name)
     else:
         block = replace(source, raw=rest, name=f"{source.name} until {until}")
         whole = set(read_mapping(body.get("args"), context, "'args'"))
@@ -212,7 +212,7 @@ def _read_block_node(raw: dict[str, Any], context: Context, name: str, source: B
                 init=read_init(raw.get("init"), context.at("init")))  # fmt: skip
 
 
-def _read_container(raw: dict[str, Any], context: Context, name: str, kind: Any) -> Node | None:
+def _read_container(raw: dict[str, Any], context: Context, name: str, called: str, kind: Any) -> Node | None:
     allowed = ("type", "layers", "repeat", "layer", "unused", "init")
     for key in raw:
         if key not in allowed:
@@ -231,7 +231,7 @@ def _read_container(raw: dict[str, Any], context: Context, name: str, kind: Any)
         context.fault(f"a {kind} has either `layers`, or `repeat` and `layer`", found=sorted(raw))
         return None
     repeat = read_value(raw["repeat"], context.at("repeat"))
-    element = read_node(raw["layer"], context.at("layer").seeing("i"), "0")
+    element = read_node(raw["layer"], context.at("layer").seeing("i"), "0", f"{called} layer")
     if element is None:
         return None
     return Node(

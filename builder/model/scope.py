@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from builder.config.origin import Origins
@@ -111,11 +111,11 @@ class Context:
 
     def at(self, *keys: str | int) -> Context:
         """The same, further down the config."""
-        return replace(self, path=(*self.path, *keys))
+        return Context(self.reading, self.origins, (*self.path, *keys), self.names, self.blocks)
 
     def seeing(self, *names: str) -> Context:
         """The same, with more names for formulas."""
-        return replace(self, names=self.names | frozenset(names))
+        return Context(self.reading, self.origins, self.path, self.names | frozenset(names), self.blocks)
 
     @property
     def place(self) -> Place:

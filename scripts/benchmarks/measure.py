@@ -5,11 +5,17 @@ The time is the processor's that the process takes: what others on the machine t
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's `mallopt`."""
+LARGEST_KEPT = 32 * 2**20
+"""Bytes of a tensor whose memory is kept when it is freed; the most that `mallopt` takes."""
 
 Side = Callable[[], object]
 
@@ -69,6 +75,17 @@ class Row:
         return self.median <= self.bound
 
 
+def keep_memory() -> None:
+    """Let freed memory stay the process's: to get it again page by page takes as long as initial values do.
+
+    Otherwise the side that happens to run after memory was given back pays for both. Nothing happens without glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def compare(
     what: str,
     ours: Side,
@@ -83,6 +100,7 @@ def compare(
 
     `control` times their side once more in each pair; `pairs` stands for those of the effort where a call is long.
     """
+    keep_memory()
     ours(), theirs()
     calls = _calls(theirs, effort.seconds)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])

@@ -61,7 +61,7 @@ def test_a_selector_is_listed_for_programs(model):
         "requires_grad": True,
     }
     assert [(item["name"], item["type"]) for item in told["modules"]] == [
-        ("blocks.1", "Model0"), ("blocks.1.0", "LayerNorm"), ("blocks.1.1", "Linear")
+        ("blocks.1", "BlocksLayer"), ("blocks.1.0", "LayerNorm"), ("blocks.1.1", "Linear")
     ]  # fmt: skip
 
 

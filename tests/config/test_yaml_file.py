@@ -172,6 +172,44 @@ def test_what_isnt_yaml_is_told_in_plain_words(text, said):
     assert said is None or found == said
 
 
+QUOTE = "  hint:     inside {…} and […], a formula with commas, brackets or braces stands in quotes"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "fc: {type: Linear, out_features: =max(a, b)}\n",
+            f"f.yaml:1: fc.out_features: a ',' cuts this formula off\n  found:    '=max(a, b)'\n{QUOTE}",
+        ),
+        ("x: [B, =min(a, f(3, 4)), 2]\n", f"f.yaml:1: x[1]: a ',' cuts this formula off\n  found:    "
+         f"'=min(a, f(3, 4))'\n{QUOTE}"),
+        ("x: {a: =max([1, 2])}\n", f"f.yaml:1: x.a: a ',' cuts this formula off\n  found:    '=max([1, 2])'\n{QUOTE}"),
+        (
+            "x: {a: =sizes[0]}\n",
+            f"f.yaml:1: the '{{' opened on line 1 isn't closed, or a ',' is missing\n  found:    'x: {{a: =sizes[0]}}'\n"
+            f"{QUOTE}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_formula_that_flow_style_cuts_off_is_to_be_quoted(text, said):
+    assert faults(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: =max(b, c)", {"a": "=max(b, c)"}),
+        ("a: {b: '=max(b, c)', c: =max(b), d: =2 * (a + b)}", {"a": {"b": "=max(b, c)", "c": "=max(b)",
+                                                                     "d": "=2 * (a + b)"}}),
+        ("a: [=len('(')]", {"a": ["=len('(')"]}),
+        ("a: [b(c, d]", {"a": ["b(c", "d"]}),
+    ],
+)  # fmt: skip
+def test_whole_formulas_and_other_texts_are_read(text, value):
+    assert parse_yaml(text, "f.yaml").value == value
+
+
 def test_all_faults_of_a_file_come_at_once():
     found = faults("a: 010\nb: .nan\na: 2\n<<: {}\nc: !x 1\nd: [\n").split("\n")
     assert [line for line in found if line.startswith("f.yaml")] == [

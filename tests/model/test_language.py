@@ -108,6 +108,16 @@ def test_sizes_are_found_through_branches_concat_recurrence_and_attention():
     assert ours(torch.randn(2, 3, 16, 16)).shape == (2, 2)
 
 
+def test_the_class_of_what_is_repeated_is_named_after_its_container():
+    element = {"layers": {"fc": {"type": "Linear", "out_features": 4}}}
+    rows = {"type": "Sequential", "repeat": 1, "layer": {"type": "Sequential", "repeat": 1, "layer": element}}
+    named = {"type": "Sequential", "repeat": 1, "layer": {"name": "Own", **element}}
+    parts = {"type": "Sequential", "repeat": 1, "layer": element}
+    model = build({"inputs": {"x": ["B", 4]}, "layers": {"many_parts": parts, "rows": rows, "named": named}})
+    found = (model.many_parts[0], model.rows[0][0], model.named[0])
+    assert [type(part).__name__ for part in found] == ["ManyPartsLayer", "RowsLayerLayer", "Own"]
+
+
 def test_repeat_counts_i_and_nested_blocks_with_arguments():
     ours = model("""
         inputs: {x: [B, 4]}

@@ -21,7 +21,7 @@ def rows(effort: Effort) -> Iterator[Row]:
         same_keys(_from_file(network), network.by_hand())
         for how, ours, bound in (("file", _from_file, 1.10), ("composed", _composed, 1.25)):
             yield compare(f"{network.what}, {how}", lambda n=network, ours=ours: ours(n), network.by_hand,
-                          bound=bound, effort=effort, pairs=11)  # fmt: skip
+                          bound=bound, effort=effort, control=True, pairs=15)  # fmt: skip
 
 
 def _from_file(network: Network) -> nn.Module:

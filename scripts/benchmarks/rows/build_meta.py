@@ -25,5 +25,10 @@ def rows(effort: Effort) -> Iterator[Row]:
 
 
 def _compare(network: Network, bound: float, effort: Effort, pairs: int) -> Row:
-    return compare(network.what, lambda: build(network.path, inputs=network.inputs, device="meta", **network.args),
-                   network.by_hand, bound=bound, effort=effort, pairs=pairs)  # fmt: skip
+    small = network.args["width"] < 1000  # a large one takes too long to be made once more
+    return compare(
+        network.what,
+        lambda: build(network.path, inputs=network.inputs, device="meta", **network.args),
+        network.by_hand,
+        bound=bound, effort=effort, control=small, pairs=pairs,
+    )  # fmt: skip
