@@ -478,6 +478,7 @@ VARIED = {
     "resnet18": {"width": 8, "depths": [1, 3, 2, 1]},
     "resnet50": {"width": 8, "depths": [1, 3, 2, 1]},
     "siamese": {"channels": 6, "code": 3},
+    "table": {"hidden": 24, "depth": 3},
     "unet": {"width": 6, "depth": 3},
     "vae": {"hidden": 30, "code": 7},
     "vit": {"width": 64, "patch": 16},

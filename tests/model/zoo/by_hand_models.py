@@ -223,3 +223,23 @@ class ViT(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.vit(x)[:, 0])
+
+
+class Table(nn.Module):
+    """Numbers beside columns of categories, each with an embedding of its own."""
+
+    def __init__(self, numbers, sizes, hidden, depth, outputs, dropout=0.1):
+        super().__init__()
+        widths = [min(50, (size + 1) // 2) for size in sizes]
+        self.embed = nn.ModuleList(nn.Embedding(size, width) for size, width in zip(sizes, widths, strict=True))
+        width = numbers + sum(widths)
+        layers = []
+        for _ in range(depth):
+            layers.append(named(linear=nn.Linear(width, hidden), act=nn.ReLU(), dropout=nn.Dropout(dropout)))
+            width = hidden
+        self.body = nn.Sequential(*layers)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, x, categories):
+        columns = [x, *(embed(categories[:, i]) for i, embed in enumerate(self.embed))]
+        return self.out(self.body(torch.cat(columns, dim=1)))

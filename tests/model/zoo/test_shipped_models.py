@@ -14,6 +14,7 @@ BY_HAND = {
     "resnet18": lambda: by_hand.resnet18(width=4, classes=5),
     "resnet50": lambda: by_hand.ResNet(by_hand.Bottleneck, [2, 1, 1, 2], width=4, classes=5),
     "siamese": lambda: by_hand.Siamese(1, 4, 6),
+    "table": lambda: by_hand.Table(6, [3, 4, 9], 16, 2, 5),
     "unet": lambda: by_hand.UNet(3, 4, 2, 5),
     "vae": lambda: by_hand.Vae(64, 24, 4),
     "vit": lambda: by_hand.ViT(3, 32, 8, 32, 2, 4, 5),

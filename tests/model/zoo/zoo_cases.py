@@ -11,7 +11,7 @@ from builder.config.folders import shipped_configs
 
 FACTS = {
     "num_classes": 5, "num_outputs": 5, "num_features": 64, "in_channels": 3, "height": 32, "width": 32,
-    "vocab_size": 50, "length": 16,
+    "vocab_size": 50, "length": 16, "category_sizes": [3, 4, 9],
 }  # fmt: skip
 
 
@@ -54,6 +54,11 @@ CASES = {
     "resnet50": Case(pictures(size=64), {"width": 4, "depths": [2, 1, 1, 2]}),
     "siamese": Case(
         lambda: (torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)), {"channels": 4, "code": 6}, ("first", "second")
+    ),
+    "table": Case(
+        lambda: (torch.randn(3, 6), torch.tensor([[0, 3, 8], [2, 0, 0], [1, 1, 1]])),
+        {"hidden": 16},
+        ("x", "categories"),
     ),
     "unet": Case(pictures(), {"width": 4, "depth": 2}),
     "vae": Case(pictures(1, 8), {"hidden": 24, "code": 4}),
