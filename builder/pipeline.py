@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from builder.config.compose import Composed
 from builder.config.folders import blocks
-from builder.config.saved import dump_yaml, may_hold_secrets, saved_yaml, with_references
+from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml, with_references
 from builder.data.load import Data
 from builder.data.module import DataModule
 from builder.errors import BuilderError, ConfigError, LayerError, dotted
@@ -277,7 +277,7 @@ def _open(ready: Prepared) -> Run:
     code = repository()
     return open_run(
         composed.values["output_dir"], composed.values["name"],
-        config_yaml=saved_yaml(composed), overrides=composed.overrides,
+        config_yaml=saved_yaml(pinned(composed, ready.plans.runs)), overrides=composed.overrides,
         environment=environment({"torch": _torch_facts()}, repository=code),
         patch=code.patch if code is not None else None, name_origin=composed.origins.of(("name",)),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Fault
+from builder.errors import ConfigError, Fault, Path
 from builder.optim.optimizer import build_optimizer
 from builder.optim.report import GroupReport, group_report
 from builder.runs.find import find_run
@@ -18,18 +18,23 @@ from builder.weights.freeze import read_freeze, resolve
 from builder.weights.freeze_plan import FrozenPlan
 from builder.weights.freeze_report import phases_table, rules_table
 from builder.weights.load import LoadPlan, plan, read_load
+from builder.weights.load_section import resolved
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """The plans for one model; `steps` are the numbers of steps and epochs that are known, as formulas name them."""
+    """The plans for one model; `steps` are the numbers of steps and epochs that are known, as formulas name them.
+
+    `runs` are the runs that are loaded, by their places in the config, in words that mean the same run for ever.
+    """
 
     load: LoadPlan
     frozen: FrozenPlan
     groups: GroupReport
     steps: Mapping[str, int]
+    runs: tuple[tuple[Path, str], ...] = ()
 
     def lines(self) -> list[str]:
         """The plans for people, each with an empty line before it; none where nothing was asked for."""
@@ -66,14 +71,15 @@ def make_plans(model: nn.Module, values: Mapping[str, Any], origins: Origins, st
         ConfigError: sections are wrong, or don't fit the model; the faults of all of them.
     """
     faults: list[Fault] = []
-    runs = partial(find_run, output_dir=values["output_dir"])
-    loaded = _told(faults, lambda: plan(read_load(values["load"], origins, find_run=runs), model))
+    find = partial(find_run, output_dir=values["output_dir"])
+    sources = _told(faults, lambda: read_load(values["load"], origins, find_run=find))
+    loaded = None if sources is None else _told(faults, partial(plan, sources, model))
     frozen = _told(faults, lambda: resolve(read_freeze(values["freeze"], origins), model))
     trainable = None if frozen is None else frozen.ever_trainable
     optimizer = _told(faults, lambda: build_optimizer(model, values["optimizer"], origins, trainable=trainable))
-    if loaded is None or frozen is None or optimizer is None:
+    if sources is None or loaded is None or frozen is None or optimizer is None:
         raise ConfigError(*faults)
-    return Plans(loaded, frozen, group_report(optimizer, model), steps)
+    return Plans(loaded, frozen, group_report(optimizer, model), steps, tuple(resolved(sources)))
 
 
 def _told(faults: list[Fault], make: Callable[[], T]) -> T | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -46,6 +48,19 @@ _Dumper.add_representer(str, _text)
 def saved_yaml(composed: Composed) -> str:
     """The config with its interpolations as they were written, so that what they stand for isn't in the text."""
     return dump_yaml(composed.unresolved)
+
+
+def pinned(composed: Composed, texts: Iterable[tuple[Path, str]]) -> Composed:
+    """The config with texts in the place of others, where what was written may mean something else later.
+
+    A text that refers to others stays as it is.
+    """
+    unresolved, values = copy.deepcopy(composed.unresolved), copy.deepcopy(composed.values)
+    for path, text in texts:
+        if not has_interpolation(locate(unresolved, [str(key) for key in path])[1]):
+            _put(unresolved, path, text)
+            _put(values, path, text)
+    return replace(composed, unresolved=unresolved, values=values)
 
 
 def may_hold_secrets(composed: Composed) -> bool:

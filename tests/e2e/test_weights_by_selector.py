@@ -1,6 +1,7 @@
 """Initialising, loading, freezing and grouping, from the command line to the run folder."""
 
 import csv
+import hashlib
 import json
 
 import pytest
@@ -101,6 +102,23 @@ def test_weights_go_from_run_to_run(folder):
     assert second.code == 0, second.err
     ours, theirs = (saved(ran)["state_dict"] for ran in (first, second))
     assert torch.equal(ours["model.head.weight"], theirs["model.head.weight"])
+
+
+def test_a_run_s_config_names_the_run_that_it_began_with(folder):
+    first = run(folder, "train", *OVERRIDES, "name=first", "trainer.max_epochs=1", "-q")
+    words = ("name=second", "load.path=run:first/latest@last", "trainer.max_epochs=1", "-q")
+    second = run(folder, "train", *OVERRIDES, *words)
+    assert second.code == 0, second.err
+    another = run(folder, "train", *OVERRIDES, "name=first", "seed=9", "trainer.max_epochs=1", "-q")
+    assert first.run != another.run
+    again = run(folder, "train", "-cd", str(second.run), "-cn", "config", "-q")
+    assert again.code == 0, again.err
+    ours, theirs = (saved(ran)["state_dict"] for ran in (second, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    (source,) = reports(again)["load"]["sources"]
+    (file,) = source["files"]
+    checkpoint = first.run / "checkpoints/last.ckpt"
+    assert file["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def test_check_shows_what_would_be_done_and_does_nothing(folder):
