@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from builder.config.compose import Composed
 from builder.config.folders import blocks, search_path
 from builder.config.model_file import ModelFile, read_model_file
+from builder.config.origin import Origins
 from builder.config.validate import validate
 from builder.config.yaml_file import parse_yaml
 from builder.data.load import Data, load
@@ -27,6 +29,7 @@ from builder.optim.optimizer import build_optimizer
 from builder.plans import length
 from builder.select import NamedModel, read_selector
 from builder.settle import settle
+from builder.training.made import shapes_of
 from builder.weights.freeze import read_freeze, resolve
 from builder.weights.freeze_report import phases_table
 
@@ -61,13 +64,16 @@ def explored(composed: Composed) -> Explored:
     )
     definition = with_rules(definition, values["init"], origins)
     data = load(values["data"], values["seed"], origins)
-    examples = _examples(data, values["task"].get("inputs") or {})
+    examples = _examples(data, values["task"], origins)
     return Explored(composed, data, definition, explore(definition, {}, data.facts.values, examples))
 
 
-def _examples(data: Data, inputs: Mapping[str, str]) -> dict[str, tuple[tuple[int, ...], str]]:
+def _examples(data: Data, task: Mapping[str, Any], origins: Origins) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of a small batch by input: each takes the tensor of its own name, or the one it is told."""
-    shapes = {name: ((min(data.batch_size, 2), *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
+    size = min(data.batch_size, 2)
+    shapes = {name: ((size, *fact.shape), fact.dtype) for name, fact in data.facts.tensors.items()}
+    shapes |= shapes_of(task.get("tensors"), data.facts.tensors, size, origins)
+    inputs = task.get("inputs") or {}
     return shapes | {name: shapes[tensor] for name, tensor in inputs.items() if tensor in shapes}
 
 

@@ -83,11 +83,18 @@ DATA = Section(
 TASK = Section(
     "what is learnt: the loss, the metrics, and which of them says how good a model is",
     {
-        "loss": Section("an expression, or a registered loss", {"type": _TYPE}, open=True, short=TEXT, required=True),
+        "loss": Section(
+            "an expression, or a registered loss",
+            {"type": Field("the registered name of the loss; none for terms by name", TEXT)},
+            open=True,
+            short=TEXT,
+            required=True,
+        ),
         "prediction": Field("an expression for what metrics compare with the target", TEXT, "output"),
         "metrics": Names("metrics by name", _COMPONENT),
         "monitor": Field("the logged value by which checkpoints are chosen", either(TEXT, NULL)),
         "mode": Field("whether the monitored value should fall or rise", either(choice("min", "max"), NULL)),
+        "tensors": Names("tensors made of the batch's, by name and in order", Field("an expression", TEXT)),
         "inputs": Field("tensors of the batch for inputs of the model that are named otherwise", either(MAPPING, LIST)),
     },
     required=True,

@@ -15,16 +15,28 @@ from builder.catalog.component import Component, read_component
 from builder.config.origin import Origins
 from builder.errors import Fault, Path, nearest
 from builder.registry import callbacks
+from builder.training.averaging import EMAWeightAveraging, MeanWeightAveraging
+from builder.training.compiled import Compile
+from builder.training.finders import BatchSizeFinder, LearningRateFinder
+from builder.training.finite import NanGuard
+from builder.training.norms import ActivationNorms, ClipGradients, GradientNorms
+from builder.training.pictures import Pictures
+from builder.training.placed import PlacedCallback
 from builder.training.places import in_run, misplaced
+from builder.training.profile import Profile
 from builder.training.progress import ProgressBar
+from builder.training.timing import Timing
 
 EXCLUDED = {
     "BackboneFinetuning": "needs a model with an attribute `backbone`",
+    "BatchSizeFinder": "needs a data module with an attribute `batch_size`; the name is ours",
     "BaseFinetuning": "a base class",
     "BasePredictionWriter": "a base class",
     "Callback": "the base class",
     "Checkpoint": "a base class",
+    "EMAWeightAveraging": "a test takes the weights, not their average; the name is ours",
     "LambdaCallback": "takes functions, which a config can't say",
+    "LearningRateFinder": "needs a model with an attribute `lr`; the name is ours",
     "ProgressBar": "a base class; the name is ours",
     "SpikeDetection": "needs a step that returns more than the loss",
     "ThroughputMonitor": "takes a function, which a config can't say",
@@ -32,10 +44,16 @@ EXCLUDED = {
 }
 """Public classes of `pytorch_lightning.callbacks` that a config can't use, and why."""
 
+OURS = (
+    ActivationNorms, BatchSizeFinder, ClipGradients, Compile, EMAWeightAveraging, GradientNorms, LearningRateFinder,
+    NanGuard, Pictures, Profile, ProgressBar, MeanWeightAveraging, Timing,
+)  # fmt: skip
+
 for _name in pytorch_lightning.callbacks.__all__:
     if _name not in EXCLUDED:
         callbacks.register(_name, getattr(pytorch_lightning.callbacks, _name))
-callbacks.register("ProgressBar", ProgressBar)
+for _callback in OURS:
+    callbacks.register(_callback.__name__, _callback)
 
 
 def read_callbacks(
@@ -63,8 +81,8 @@ def read_callbacks(
 
 
 def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str) -> Callback:
-    """The callback itself. Checkpoints go into `run_dir`/checkpoints, or into the folder of it that the config says;
-    early stopping watches what the task watches.
+    """The callback itself. Checkpoints go into `run_dir`/checkpoints, what ours write into a folder of its own there,
+    or into the folder of `run_dir` that the config says; early stopping watches what the task watches.
 
     Raises:
         ConfigError: it refuses its arguments.
@@ -72,13 +90,16 @@ def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str
     component = in_run(component, run_dir)
     defaults: dict[str, Any] = {}
     if "dirpath" in inspect.signature(component.target).parameters:
-        defaults["dirpath"] = run_dir / "checkpoints"
+        defaults["dirpath"] = run_dir / getattr(component.target, "FOLDER", "checkpoints")
     if issubclass(component.target, EarlyStopping) and "monitor" not in component.arguments:
         defaults |= {"monitor": monitor, "mode": mode}
     try:
-        return component.make(**{key: value for key, value in defaults.items() if key not in component.arguments})
+        callback = component.make(**{key: value for key, value in defaults.items() if key not in component.arguments})
     except MisconfigurationException as error:
         raise component.refused(error) from error
+    if isinstance(callback, PlacedCallback):
+        callback.path, callback.origin = component.path, component.origin
+    return callback
 
 
 def _check_monitor(monitor: Any, metrics: Collection[str], path: Path, origins: Origins) -> list[Fault]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from builder.errors import Fault
 from builder.lang.guard import bounded
@@ -17,6 +17,47 @@ FOLD = 256
 """Batches whose losses are kept before they are added up."""
 PENDING = 1 << 18
 """Elements that a metric's pending updates may hold before they are given to it."""
+
+
+class _Mean:
+    """The mean of one number a batch, with the batches' sizes as weights."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, loss: Tensor, size: int) -> None:
+        """Take the number of a batch of `size` samples."""
+        self._losses.append(loss)
+        self._sizes.append(size)
+        if len(self._losses) >= FOLD:
+            self._fold()
+
+    def value(self, device: torch.device) -> Tensor | None:
+        """The mean over the batches of all processes; None without batches."""
+        self._fold()
+        if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+            return None if self._sum is None else self._sum / self._count
+        both = torch.zeros(2, dtype=torch.float64, device=device)
+        if self._sum is not None:
+            both[0], both[1] = self._sum, self._count
+        distributed.all_reduce(both)
+        return (both[0] / both[1]).float() if both[1] else None
+
+    def _fold(self) -> None:
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).float()
+        total = (losses * torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)).sum()
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += sum(self._sizes)
+        self._losses, self._sizes = [], []
 
 
 class Phase:
@@ -31,24 +72,22 @@ class Phase:
         self.metrics = {key: metric.make() for key, metric in task.metrics.items()}
         self._task = task
         self._terms = {key: metric.of for key, metric in task.metrics.items()}
-        self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
-        self._sum: Tensor | None = None
-        self._count = 0
+        self._means = {"loss": _Mean()} | {f"loss_{term}": _Mean() for term in task.loss.terms}
+        self._device = torch.device("cpu")
         self._pending: dict[str, list[tuple[Tensor, ...]]] = {key: [] for key in self.metrics}
         self._elements = dict.fromkeys(self.metrics, 0)
 
     def to(self, device: torch.device) -> None:
         """Move the metrics to the device."""
+        self._device = device
         for metric in self.metrics.values():
             metric.to(device)
 
     def add(self, loss: Tensor, values: Mapping[str, Any], size: int) -> None:
         """Take one batch of `size` samples: its loss, and what metrics may name. Nothing is copied or synchronised."""
-        self._losses.append(loss.detach())
-        self._sizes.append(size)
-        if len(self._losses) >= FOLD:
-            self._fold()
+        self._means["loss"].add(loss.detach(), size)
+        for term in self._task.loss.terms:
+            self._means[f"loss_{term}"].add(values.terms[term], size)  # type: ignore[attr-defined]
         for key, terms in self._terms.items():
             arguments = tuple(_detached(term(values)) for term in terms)
             self._pending[key].append(arguments)
@@ -58,10 +97,10 @@ class Phase:
 
     def compute(self) -> dict[str, Tensor]:
         """The mean loss and the metrics since the last reset by name, e.g. `val/loss`; empty without batches."""
-        self._fold()
-        if self._sum is None:
+        means = {key: mean.value(self._device) for key, mean in self._means.items()}
+        values = {f"{self.name}/{key}": mean for key, mean in means.items() if mean is not None}
+        if not values:
             return {}
-        values = {f"{self.name}/loss": self._sum / self._count}
         for key in self.metrics:
             self._update(key)
             values |= _scalars(f"{self.name}/{key}", self._call(key, "compute"))
@@ -69,19 +108,11 @@ class Phase:
 
     def reset(self) -> None:
         """Forget everything gathered."""
-        self._losses, self._sizes, self._sum, self._count = [], [], None, 0
+        for mean in self._means.values():
+            mean.reset()
         for key, metric in self.metrics.items():
             self._pending[key], self._elements[key] = [], 0
             metric.reset()
-
-    def _fold(self) -> None:
-        if not self._losses:
-            return
-        losses = torch.stack(self._losses).float()
-        total = (losses * torch.tensor(self._sizes, dtype=losses.dtype, device=losses.device)).sum()
-        self._sum = total if self._sum is None else self._sum + total
-        self._count += sum(self._sizes)
-        self._losses, self._sizes = [], []
 
     def _update(self, key: str) -> None:
         pending, self._pending[key], self._elements[key] = self._pending[key], [], 0

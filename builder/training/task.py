@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from builder.catalog.component import Component
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Fault, Path, nearest
-from builder.training.raised import TermError, told
+from builder.errors import ConfigError, Path, nearest
+from builder.training.loss import Loss, Values, read_loss
+from builder.training.made import complete, read_tensors
+from builder.training.raised import told
 from builder.training.terms import Expression, TaskReader
 
-KEYS = ("inputs", "loss", "prediction", "metrics", "monitor", "mode")
+KEYS = ("tensors", "inputs", "loss", "prediction", "metrics", "monitor", "mode")
 PHASES = ("train", "val", "test")
 
 
@@ -43,19 +45,12 @@ class TaskMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A loss as a function of the named values; `module` holds what has to move to the device with it, if anything."""
-
-    function: Callable[[Mapping[str, Any]], Tensor]
-    module: nn.Module | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Task:
     """What a model is trained to do.
 
     `inputs` names the batch's tensor for each input of the model in `forward`'s order; None for an optional input that
-    the batch doesn't have. `monitor` is the metric that says which weights are best, `mode` whether `min` or `max` is.
+    the batch doesn't have. `tensors` are made of the batch's and added to them. `monitor` is the metric that says which
+    weights are best, `mode` whether `min` or `max` is.
     """
 
     inputs: tuple[str | None, ...]
@@ -65,20 +60,31 @@ class Task:
     monitor: str
     mode: str
     phases: tuple[str, ...] = PHASES
+    tensors: Mapping[str, Expression] = field(default_factory=dict)
+
+    def complete(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The batch with the tensors that are made of it."""
+        return complete(batch, self.tensors)
 
     def arguments(self, batch: Mapping[str, Tensor]) -> list[Tensor | None]:
-        """What the model is called with, in order."""
+        """What the model is called with, in order; `batch` gets the tensors that are made of it."""
+        batch = self.complete(batch)
         return [None if name is None else batch[name] for name in self.inputs]
 
     def names(self, batch: Mapping[str, Tensor], output: Any) -> dict[str, Any]:
         """What loss and metrics may name: the batch's tensors, `output` and `prediction`."""
-        names = {**batch, "output": output}
+        batch = self.complete(batch)
+        names: dict[str, Any] = Values(batch, output=output) if self.loss.terms else {**batch, "output": output}
         names["prediction"] = output if self.prediction is None else self.prediction(names)
         return names
 
     def metric_names(self) -> list[str]:
         """The names of all values that training will report, e.g. `val/accuracy`."""
-        return [f"{phase}/{name}" for phase in self.phases for name in ("loss", *self.metrics)]
+        return [f"{phase}/{name}" for phase in self.phases for name in (*self.losses(), *self.metrics)]
+
+    def losses(self) -> list[str]:
+        """The names of the loss and of its terms, e.g. `loss`, `loss_kl`."""
+        return ["loss", *(f"loss_{name}" for name in self.loss.terms)]
 
 
 def read_task(
@@ -103,20 +109,20 @@ def read_task(
     for key in section:
         if key not in KEYS:
             reader.fault(f"unknown key {key!r}", (*path, key), nearest=nearest(key, KEYS))
+    tensors = read_tensors(section.get("tensors") or {}, reader, (*path, "tensors"))
     inputs = _read_inputs(section.get("inputs") or {}, model_inputs, reader, (*path, "inputs"))
     prediction = _read_prediction(section.get("prediction", "output"), reader, (*path, "prediction"))
-    loss = _read_loss(section.get("loss"), reader, (*path, "loss"))
-    metrics = _read_metrics(section.get("metrics") or {}, reader, (*path, "metrics"))
+    loss = read_loss(section.get("loss"), ("output", "prediction", *reader.tensors), reader, (*path, "loss"))
+    losses = ["loss", *_term_names(section.get("loss"))]
+    metrics = _read_metrics(section.get("metrics") or {}, losses, reader, (*path, "metrics"))
     phases = tuple(phase for phase in PHASES if facts.values.get(f"num_{phase}", 1))
-    names = dict.fromkeys(
-        ["loss", *(section.get("metrics") or {})]
-    )  # with the faulty ones, so as not to tell of them twice
+    names = dict.fromkeys([*losses, *(section.get("metrics") or {})])  # with the faulty ones, not to tell of them twice
     known = [f"{phase}/{name}" for phase in phases for name in names]
     monitor = _read_monitor(section, known, phases, reader, path)
     mode = _read_mode(section.get("mode"), monitor, metrics, reader, (*path, "mode"))
     if reader.faults or loss is None:
         raise ConfigError(*reader.faults)
-    return Task(inputs, loss, prediction, metrics, monitor, mode, phases)
+    return Task(inputs, loss, prediction, metrics, monitor, mode, phases, tensors)
 
 
 def _read_inputs(
@@ -153,43 +159,21 @@ def _read_prediction(text: Any, reader: TaskReader, path: Path) -> Expression | 
     return None if expression is None else told(expression, path, reader.origins.of(path))
 
 
-def _read_loss(section: Any, reader: TaskReader, path: Path) -> Loss | None:
-    names = ("output", "prediction", *reader.tensors)
-    if isinstance(section, str):
-        expression = reader.expression(section, names, path)
-        return None if expression is None else Loss(_scalar(expression, path, reader))
-    if section is None:
-        reader.fault("a task needs a loss", path, expected="an expression, e.g. cross_entropy(output, target)")
-        return None
-    of = reader.terms(section, ("output", "target"), names, path)
-    module = reader.loss(section, path)
-    if module is None or of is None:
-        return None
-    return Loss(_scalar(lambda values: module(*(term(values) for term in of)), path, reader), module)
+def _term_names(section: Any) -> list[str]:
+    """The names under which the terms of a loss are reported, the faulty ones too."""
+    return [f"loss_{name}" for name in section] if isinstance(section, Mapping) and "type" not in section else []
 
 
-def _scalar(term: Expression, path: Path, reader: TaskReader) -> Expression:
-    """A loss whose exceptions say where it is written, and which is refused if it isn't a single number."""
-    origin = reader.origins.of(path)
-    loss_of = told(term, path, origin)
-
-    def loss(values: Mapping[str, Any]) -> Tensor:
-        value = loss_of(values)
-        if not isinstance(value, Tensor) or value.dim():
-            found = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise TermError(Fault(f"the loss has to be a tensor without dimensions; it is {found}", path, origin))
-        return value
-
-    return loss
-
-
-def _read_metrics(section: Mapping[str, Any], reader: TaskReader, path: Path) -> dict[str, TaskMetric]:
+def _read_metrics(
+    section: Mapping[str, Any], losses: Collection[str], reader: TaskReader, path: Path
+) -> dict[str, TaskMetric]:
     names = ("output", "prediction", *reader.tensors)
     metrics = {}
     for name, part in section.items():
         place = (*path, name)
-        if name == "loss":
-            reader.fault("a metric can't be called 'loss': the loss itself is reported so", place)
+        if name in losses:
+            what = "the loss itself" if name == "loss" else "a term of the loss"
+            reader.fault(f"a metric can't be called {name!r}: {what} is reported so", place)
         of = reader.terms(part, ("prediction", "target"), names, place)
         component = reader.metric(part, place)
         if component is not None and of is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,9 +50,9 @@ class TaskReader:
         try:
             parsed = self._parse(text, names, path)
         except ConfigError as error:
-            self.faults.extend(error.faults)
+            self.faults.extend(_with_names(fault, names) for fault in error.faults)
             return None
-        for _, key in parsed.lookups:
+        for key in dict.fromkeys([*(key for _, key in parsed.lookups), *_subscripts(text)]):
             if self.outputs and key not in self.outputs:
                 expected, near = ", ".join(self.outputs), nearest(key, self.outputs)
                 self.fault(f"the model's output has no {key!r}", path, found=text, expected=expected, nearest=near)
@@ -109,6 +110,23 @@ class TaskReader:
         except ConfigError as error:
             self.faults.extend(error.faults)
             return None
+
+
+def _with_names(fault: Fault, names: Collection[str]) -> Fault:
+    """The fault of an unknown name with the names there are."""
+    known = fault.message.startswith("unknown name") and fault.expected is None
+    return replace(fault, expected=f"one of {', '.join(names)}, or a function") if known else fault
+
+
+def _subscripts(text: str) -> list[str]:
+    """The keys that a valid expression takes from the output in brackets: `output["depth"]`."""
+    nodes = [node for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Subscript)]
+    return [
+        node.slice.value
+        for node in nodes
+        if isinstance(node.value, ast.Name) and node.value.id == "output"
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
+    ]
 
 
 def _with_tensors(component: Component) -> Component:

@@ -5,6 +5,7 @@ A new file is picked up by itself, except for a model: that needs a case here.
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,7 +66,16 @@ NEEDS = {
         "diabetes": ["model=mlp", "task=regression"],
         "*": ["model=mlp"],
     },
-    "task": {"language_model": ["model=gpt", "data=topics"], "regression": ["model=mlp", "data=diabetes"]},
+    "task": {
+        "contrastive": ["model=siamese"],
+        "language_model": ["model=gpt", "data=topics"],
+        "multilabel": ["model=mlp", "data=arrays"],
+        "multitask": ["model=multitask", "+task.tensors={value: 'x.mean(dim=[1, 2, 3])'}"],
+        "reconstruction": ["model=autoencoder"],
+        "regression": ["model=mlp", "data=diabetes"],
+        "tagging": ["model=lstm_tagger", "data=sequences"],
+        "vae": ["model=vae"],
+    },
 }
 
 
@@ -77,7 +87,11 @@ def needs(group, name):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """What data sets that read files have to be told: where such files lie."""
-    return sections(tmp_path_factory.mktemp("files"))
+    folder = tmp_path_factory.mktemp("files")
+    found = sections(folder)
+    x, labels = torch.rand(40, 5), torch.rand(40, 3).round()
+    np.savez(folder / "labels.npz", x=x.numpy(), target=labels.numpy())
+    return found | {"multilabel": {"path": str(folder / "labels.npz")}, "tagging": found["sequences"]}
 
 
 def without_notes(text):
@@ -107,7 +121,7 @@ CASES = [
 
 @pytest.mark.parametrize(("group", "name"), CASES)
 def test_every_shipped_config_passes_check(group, name, tmp_path, files):
-    told = [f"data.{key}={value}" for key, value in files.get(name, {}).items()] if group == "data" else []
+    told = [f"data.{key}={value}" for key, value in files.get(name, {}).items()] if group in ("data", "task") else []
     ran = run(tmp_path, "check", *needs(group, name), f"{group}={name}", *told)
     if (group, name) == ("trainer", "gpu") and not torch.cuda.is_available():
         assert ran.code == 2 and "configs/trainer/gpu.yaml" in ran.err and "gpu backend" in ran.err

@@ -1,12 +1,13 @@
 import csv
+import importlib.util
 
 import pytest
 import pytorch_lightning as pl
 
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Origin
+from builder.errors import ConfigError, MissingExtra, Origin
 from builder.registry import callbacks, loggers
-from builder.training.callbacks import EXCLUDED, make_callback, read_callbacks
+from builder.training.callbacks import EXCLUDED, OURS, make_callback, read_callbacks
 from builder.training.csv_logger import CSVLogger
 from builder.training.loggers import EXCLUDED as EXCLUDED_LOGGERS
 from builder.training.loggers import make_logger, read_loggers
@@ -18,6 +19,8 @@ ARGUMENTS = {
     "GradientAccumulationScheduler": {"scheduling": {0: 1, 4: 2}},
     "ModelPruning": {"pruning_fn": "l1_unstructured"},
     "StochasticWeightAveraging": {"swa_lrs": 0.01},
+    "ClipGradients": {"norm": 1.0},
+    "Pictures": {"rows": ["x"]},
 }
 
 
@@ -32,10 +35,10 @@ def test_every_public_callback_of_lightning_is_registered_or_excluded_with_a_rea
     assert set(pl.loggers.__all__) <= set(loggers) | set(EXCLUDED_LOGGERS)
 
 
-@pytest.mark.parametrize("name", sorted(set(callbacks) & set(pl.callbacks.__all__) - {"ProgressBar"}))
+@pytest.mark.parametrize("name", sorted(set(callbacks) & {*pl.callbacks.__all__, *(ours.__name__ for ours in OURS)}))
 def test_every_registered_callback_can_be_made_from_a_config(name, tmp_path):
     (callback,) = made({"it": {"type": name, **ARGUMENTS.get(name, {})}}, tmp_path)
-    assert type(callback) is getattr(pl.callbacks, name)
+    assert type(callback) is ({ours.__name__: ours for ours in OURS}.get(name) or getattr(pl.callbacks, name))
 
 
 def test_null_leaves_a_callback_out_and_a_name_alone_is_a_type(tmp_path):
@@ -91,8 +94,6 @@ def test_what_a_callback_refuses_is_told_at_its_place(tmp_path):
 
 
 def test_a_logger_whose_package_is_missing_is_told(tmp_path, monkeypatch):
-    from builder.errors import MissingExtra
-
     components, faults = read_loggers({"mlflow": "MLFlowLogger"}, ORIGINS)
     assert faults == []
 
@@ -129,3 +130,35 @@ def test_every_row_is_on_disk_at_once_and_a_longer_one_replaces_a_shorter(tmp_pa
         logger.log_metrics({"b": step + 0.123456789}, step=step)
         assert [(row["a"], row["b"]) for row in rows(logger)][-1] == (str(float(step)), str(step + 0.123456789))
     assert len(rows(logger)) == 3 and [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("MLFlowLogger", "mlflow"), ("WandbLogger", "wandb"), ("CometLogger", "comet")],
+)
+def test_a_logger_whose_package_is_not_here_says_which_it_is(name, package, tmp_path):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    components, faults = read_loggers({"it": name}, ORIGINS)
+    assert faults == []
+    with pytest.raises(MissingExtra, match=f"logger '{name}' needs a package that isn't installed.*{package}"):
+        make_logger(components[0], tmp_path)
+
+
+def test_wandb_writes_into_the_run_folder_without_a_network(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    components, _ = read_loggers({"it": {"type": "WandbLogger", "offline": True}}, ORIGINS)
+    logger = make_logger(components[0], tmp_path)
+    logger.log_metrics({"val/loss": 0.5}, step=1)
+    logger.experiment.finish()
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+def test_mlflow_writes_into_a_store_of_sqlite(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    components, _ = read_loggers({"it": {"type": "MLFlowLogger", "tracking_uri": uri}}, ORIGINS)
+    logger = make_logger(components[0], tmp_path)
+    logger.log_metrics({"val/loss": 0.5}, step=1)
+    assert mlflow.tracking.MlflowClient(uri).get_run(logger.run_id).data.metrics["val/loss"] == 0.5

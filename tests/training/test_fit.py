@@ -242,6 +242,8 @@ def test_all_faults_of_the_three_sections_are_told_at_once(tmp_path):
         {"accumulate_grad_batches": 2},
         {"limit_val_batches": 0},
         {"gradient_clip_val": 0.5},
+        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
+        {"precision": "bf16-mixed"},
     ],
 )
 def test_lightnings_own_switches_work(tmp_path, trainer):

@@ -13,7 +13,8 @@ def task(**metrics):
     def entry(make, *names):
         return SimpleNamespace(make=make, of=tuple((lambda values, name=name: values[name]) for name in names))
 
-    return SimpleNamespace(metrics={key: entry(*value) for key, value in metrics.items()})
+    made = {key: entry(*value) for key, value in metrics.items()}
+    return SimpleNamespace(metrics=made, loss=SimpleNamespace(terms=()))
 
 
 def batches(sizes=(4, 4, 3), classes=5):
@@ -111,4 +112,4 @@ def test_what_is_gathered_holds_no_graph():
     phase = Phase("train", task(accuracy=(lambda: torchmetrics.MeanMetric(), "output")))
     output = torch.randn(3, 2, requires_grad=True)
     phase.add(output.sum(), {"output": output}, 3)
-    assert not phase._losses[0].requires_grad and not phase._pending["accuracy"][0][0].requires_grad
+    assert not phase._means["loss"]._losses[0].requires_grad and not phase._pending["accuracy"][0][0].requires_grad

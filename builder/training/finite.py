@@ -1,0 +1,137 @@
+"""Stops training at the first loss or gradient that isn't finite, and says which part of the model it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path as Folder
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from builder.errors import RunError
+
+
+class NotFinite(RunError):
+    """The loss or a gradient is infinite or no number; the message says where it came from."""
+
+
+class NanGuard(Callback):
+    """Ends training as failed where the loss or a gradient isn't finite: before that step changes any weight.
+
+    The message names the first module whose output isn't finite, or whose parameters' gradients aren't. The weights at
+    that step are kept in `checkpoints/not_finite.ckpt`. `every` is how often it looks; a look makes a GPU wait. With 1
+    the weights that are kept are finite.
+    """
+
+    def __init__(self, every: int = 1, dirpath: str = "checkpoints") -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError("every has to be 1 or more")
+        self.every, self.folder = every, Folder(dirpath)
+        self._batch: Any = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the batch at hand, if this step is looked at."""
+        self._batch = None if (batch_idx + 1) % self.every else batch
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
+        """Look at the loss."""
+        if self._batch is None:
+            return
+        ours = not torch.isfinite(loss.detach()).all()
+        if _anywhere(trainer, ours):
+            elsewhere = "the loss in another process isn't finite"
+            self._stop(trainer, _first_output(pl_module, self._batch) if ours else elsewhere)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+        """Look at the gradients, unless a scaler does, which leaves out the steps where they aren't finite."""
+        if self._batch is None or getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return
+        gradients = {name: p.grad for name, p in pl_module.model.named_parameters() if p.grad is not None}
+        bad: list[str] = []
+        if gradients and not torch.isfinite(nn.utils.get_total_norm(list(gradients.values()))):
+            # None may be bad: the norm alone can be too large for its dtype.
+            bad = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+        if _anywhere(trainer, bool(bad)):
+            elsewhere = "a gradient in another process isn't finite"
+            self._stop(trainer, _first_gradient(pl_module, self._batch, bad) if bad else elsewhere)
+
+    def _stop(self, trainer: pl.Trainer, what: str) -> None:
+        path = self.folder / "not_finite.ckpt"
+        trainer.save_checkpoint(path)
+        place = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}"
+        raise NotFinite(f"{what}, in {place}; the weights at that step are in {path.parent.name}/{path.name}")
+
+
+def _anywhere(trainer: pl.Trainer, here: bool) -> bool:
+    """Whether something holds in any of the processes, so that all stop together."""
+    return here if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(here, all=False)
+
+
+def _first_output(pl_module: Any, batch: Mapping[str, Tensor]) -> str:
+    """What gave the first value that isn't finite, when the model is run on the batch again."""
+    for name, tensor in batch.items():
+        if not _finite(tensor):
+            return f"the batch's tensor {name!r} isn't finite"
+    for name, parameter in pl_module.model.named_parameters():
+        if not _finite(parameter):
+            return f"the parameter {name!r} isn't finite"
+    found: list[str] = []
+    with _listening(pl_module.model, lambda name, output: found.append(name) if not _all_finite(output) else None):
+        _run(pl_module, batch)
+    if not found:
+        return "the loss isn't finite, though what the model gives is"
+    kind = type(pl_module.model.get_submodule(found[0])).__name__
+    return f"the output of {found[0] or 'the model'!r} ({kind}) isn't finite, the first of {len(found)} such modules"
+
+
+def _first_gradient(pl_module: Any, batch: Mapping[str, Tensor], bad: list[str]) -> str:
+    """Which of the parameters whose gradients aren't finite is nearest to the loss: its module was called last."""
+    calls: list[str] = []
+    with _listening(pl_module.model, lambda name, output: calls.append(name)):
+        _run(pl_module, batch)
+    last = {name: index for index, name in enumerate(calls)}
+    first = max(bad, key=lambda name: last.get(name.rpartition(".")[0], -1))
+    return f"the gradient of {first!r} isn't finite, the first of {len(bad)} such parameters"
+
+
+def _run(pl_module: Any, batch: Mapping[str, Tensor]) -> None:
+    """The model once more on a batch, without a trace in the generators or in its buffers."""
+    model = pl_module.model
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.random.fork_rng(), torch.no_grad():
+        model(*pl_module.task.arguments(batch))
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+
+
+@contextmanager
+def _listening(model: nn.Module, hear: Any) -> Iterator[None]:
+    """Within it, `hear(name, output)` is called after each module of the model."""
+
+    def hook(name: str) -> Any:
+        return lambda module, arguments, output: hear(name, output)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach()).all())
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_all_finite, value))
+    return not isinstance(value, Tensor) or _finite(value)
