@@ -107,12 +107,13 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
     _try_out(task, data, found)
     plans = make_plans(found.model, values, origins, length(values["trainer"], len(data.loader("train"))))
-    for note in () if quiet else (*data.notes, *_unused(data, task, values["task"]), *plans.notes()):
-        print(f"note: {note}", file=sys.stderr)
-    build_scheduler(
+    schedule = build_scheduler(
         build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
         values["scheduler"] or None, origins, metrics=task.metric_names(), steps=_steps(values["trainer"], plans.steps),
     )  # fmt: skip
+    notes = (*data.notes, *_unused(data, task, values["task"]), *plans.notes(), *(schedule.notes if schedule else ()))
+    for note in () if quiet else notes:
+        print(f"note: {note}", file=sys.stderr)
     return Prepared(composed, data, definition, found, task, plans)
 
 
@@ -226,6 +227,9 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
     if not quiet:
         for line in (*_init_lines(ready, initial), *ready.plans.lines()):
             print(line, file=sys.stderr)
+        for note in loaded.notes:
+            if note not in ready.plans.load.report().notes:  # what only the values tell
+                print(f"note: {note}", file=sys.stderr)
     with _open(ready) as run:
         _describe(run, ready)
         _report(run, ready.plans, initial, loaded)

@@ -50,7 +50,7 @@ class Plans:
 
     def notes(self) -> list[Fault]:
         """What says nothing, and is no error."""
-        return self.frozen.notes(self.steps.get("max_epochs"), self.steps.get("total_steps"))
+        return [*self.frozen.notes(self.steps.get("max_epochs"), self.steps.get("total_steps")), *self.groups.notes]
 
     def to_json(self) -> dict[str, Any]:
         """The plans as plain values, one by one."""

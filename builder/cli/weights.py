@@ -41,7 +41,8 @@ def weights(
 ) -> int:
     """List what a file of weights holds; with two files, how they differ.
 
-    Nothing in a file is run, and no tensor is read to list it. The exit code is 1 if two files differ.
+    Nothing in a file is run, and no tensor is read to list it. The exit code is 1 if two files differ,
+    and 2 if one can't be read.
     """
     opened = _opened(file, key, ema)
     if other is None:
@@ -127,10 +128,11 @@ def _print_comparison(names: tuple[str, str], found: Comparison, every: bool) ->
     values = [each for each in found.differences if each.most is not None]
     rows = _lines([(each.name, _shapes(each)) for each in shapes], every)
     _section("of different shapes", len(shapes), [(name, *cells) for name, cells, _ in rows])
-    rows = _lines([(each.name, _values(each)) for each in values], every)
+    rows = _lines([(each.name, _values(each, names)) for each in values], every)
     _section("of different values", len(values), [(name, *cells) for name, cells, _ in rows])
     both = len(found.equal) + len(found.differences)
-    print(f"{len(found.equal)} of {both} tensors that both have are equal, bit for bit")
+    equal = f"{len(found.equal)} of {both} tensors that both have are equal, bit for bit"
+    print(equal if both else "no tensor is in both")
 
 
 def _shapes(difference: Difference) -> tuple[str, ...]:
@@ -138,12 +140,23 @@ def _shapes(difference: Difference) -> tuple[str, ...]:
     return str(list(first)), str(list(second))
 
 
-def _values(difference: Difference) -> tuple[str, ...]:
+def _values(difference: Difference, names: tuple[str, str]) -> tuple[str, ...]:
     from builder.weights.load_report import dtype_name
 
     first, second = map(dtype_name, difference.dtypes)
     dtypes = first if first == second else f"{first}, {second}"
-    return str(list(difference.shapes[0])), dtypes, f"by at most {difference.most:.3g}"
+    return str(list(difference.shapes[0])), dtypes, _by(difference, names)
+
+
+def _by(difference: Difference, names: tuple[str, str]) -> str:
+    """How much two tensors differ: where only one has nan, and by how much where both have numbers."""
+    most = f"by at most {difference.most:.3g}"
+    if not any(difference.nan):
+        return most
+    where = "nan in both, in different places"
+    if not all(difference.nan):
+        where = f"nan in {names[difference.nan.index(True)]} only"
+    return f"{where}; else {most}" if difference.most else where
 
 
 def _section(title: str, count: int, rows: Sequence[Sequence[str]]) -> None:

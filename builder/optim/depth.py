@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -59,11 +59,22 @@ def depths(model: nn.Module) -> Depths:
 def chosen_depths(model: NamedModel, layers: Sequence[Selector]) -> tuple[Depths, list[Fault]]:
     """Depths as selectors say them, from the bottom up; the first that holds counts."""
     found: dict[str, int] = {}
+    faults = []
     for depth, selector in enumerate(layers):
-        for name in model.parameters_of(selector):
-            found.setdefault(name, depth)
-    faults = [fault for selector in layers if (fault := model.fault(selector)) is not None]
+        selected = model.parameters_of(selector)
+        fault = model.fault(selector)
+        if fault is None and not selected.keys() - found.keys():
+            fault = _without_effect(selector, {layers[found[name]]: None for name in selected})
+        faults += [fault] if fault is not None else []
+        found |= {name: depth for name in selected if name not in found}
     return Depths(found, len(layers) - 1), faults
+
+
+def _without_effect(selector: Selector, earlier: Iterable[Selector]) -> Fault:
+    """The fault of a layer that holds nothing, and would shift those below it all the same."""
+    names = ", ".join(repr(str(each)) for each in earlier)
+    hint = f"all that it selects lies in earlier layers: {names}" if names else "what it selects holds no parameters"
+    return Fault(f"the layer '{selector}' is empty", selector.path, selector.origin, selector.raw, hint=hint)
 
 
 def _by_first_name(model: nn.Module, found: Mapping[str, int]) -> dict[str, int]:

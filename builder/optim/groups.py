@@ -10,6 +10,7 @@ from torch import nn
 
 from builder.errors import Fault
 from builder.optim.depth import Depths, chosen_depths, depths
+from builder.optim.effects import effects
 from builder.optim.rules import DEFAULT_NAME, Rule, Rules
 from builder.select import NamedModel
 
@@ -38,13 +39,13 @@ class _Split:
 
 def make_groups(
     rules: Rules, model: nn.Module, named: NamedModel, trainable: Collection[str]
-) -> tuple[list[Group], list[Fault]]:
-    """The groups of the parameters named in `trainable`, each in exactly one, and what is wrong with the rules here."""
+) -> tuple[list[Group], list[Fault], tuple[Fault, ...]]:
+    """The groups of the parameters named in `trainable`, each in exactly one; what is wrong with the rules; notes."""
     taken, faults = _assign(rules.rules, named, trainable)
     without = _without_decay(rules, named, faults)
     by_rule = _depths(rules.rules, model, named, taken, faults)
     if faults:
-        return [], faults
+        return [], faults, ()
     splits: dict[_Split, list[str]] = {}
     for name, index in taken.items():
         rule, depth = rules.rules[index], by_rule.get(index)
@@ -54,7 +55,7 @@ def make_groups(
     groups = _merged(_named(rules.rules, ordered, by_rule), splits, named)
     placed = [name for group in groups for name in group.parameters]
     assert sorted(placed) == sorted(taken), "each trainable parameter is in one group"
-    return groups, []
+    return groups, [], effects(rules, named, taken, without, by_rule)
 
 
 def _assign(rules: Sequence[Rule], named: NamedModel, trainable: Collection[str]) -> tuple[dict[str, int], list[Fault]]:
@@ -115,7 +116,8 @@ def _depths(
             continue
         found[index], more = chosen_depths(named, rule.decay.layers)
         more = more or _without_layer(rule, [n for n, of in taken.items() if of == index and n not in found[index].of])
-        said.setdefault(id(rule.decay), more)
+        if more:
+            said.setdefault(id(rule.decay), more)  # the same rule for layers may be that of several groups
     faults += [fault for each in said.values() for fault in each]
     return found
 

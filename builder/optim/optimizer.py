@@ -36,7 +36,8 @@ def build_optimizer(
     """The optimiser over the trainable parameters of `model`, each once, in the groups that the section says.
 
     Every group has its `name`, the `type` of its optimiser and the `param_names`. State is saved with these names and
-    loaded by them. Where groups have a `type` of their own it is a `Combined` one.
+    loaded by them. Where groups have a `type` of their own it is a `Combined` one. Its attribute `notes` says what of
+    the section has no effect; `group_report` tells it.
 
     Args:
         model: the model; on the meta device too.
@@ -55,12 +56,13 @@ def build_optimizer(
     assert named.parameters.keys() >= set(trainable), "trainable are first names"
     if not trainable:
         raise ConfigError(Fault("the model has no trainable parameter", path, origins.of(path)))
-    groups, faults = make_groups(rules, model, named, set(trainable))
+    groups, faults, notes = make_groups(rules, model, named, set(trainable))
     faults = faults or check_fits(groups, named)
     if faults:
         raise ConfigError(*faults)
     optimizer = _made(groups, rules.plain)
     keep_by_name(optimizer, named.aliases)
+    optimizer.notes = notes  # type: ignore[attr-defined]
     return optimizer
 
 

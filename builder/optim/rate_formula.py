@@ -10,6 +10,9 @@ from typing import Any
 from builder.errors import ConfigError, Fault, Origin, Path
 from builder.lang.formula import Formula, LangError, parse_formula
 
+FUNCTIONS = {"lr_lambda": None, "scale_fn": "x"}
+"""Arguments that take a function, which a config says as a formula, and over what; None is the step or epoch."""
+
 
 class RateFormula:
     """A formula as a function of the number `name`; `numbers` are the other names that it may use.

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from builder.errors import Fault
+
 OF_THE_GROUP = ("params", "param_names", "name", "type")
 """Keys of a group that aren't hyperparameters."""
 ALWAYS = ("lr", "weight_decay")
@@ -38,10 +40,11 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupReport:
-    """All groups of an optimiser, and the parameters of the model that are in none."""
+    """All groups of an optimiser, the parameters of the model that are in none, and what the section says in vain."""
 
     rows: tuple[GroupRow, ...]
     untrained: int
+    notes: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
         """A table, a line a group: hyperparameters are those that differ, and lr and weight decay in any case."""
@@ -99,7 +102,7 @@ def group_report(optimizer: Optimizer, model: nn.Module) -> GroupReport:
         total = sum(parameter.numel() for parameter in group["params"])
         rows.append(GroupRow(group["name"], group["type"], len(names), total, values, holds, names))
     untrained = sum(parameter.numel() for name, parameter in model.named_parameters() if name not in trained)
-    return GroupReport(tuple(rows), untrained)
+    return GroupReport(tuple(rows), untrained, getattr(optimizer, "notes", ()))
 
 
 def _cover(module: nn.Module, name: str, wanted: set[str], trained: set[str]) -> Iterator[str]:

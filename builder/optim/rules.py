@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,11 @@ from torch import nn
 
 from builder.catalog.arguments import check_arguments, parameters_of
 from builder.catalog.component import Component, read_component
+from builder.config.kinds import number
 from builder.config.origin import Origins
-from builder.errors import ConfigError, Fault, Origin, Path
+from builder.errors import ConfigError, Fault, Origin, Path, nearest
+from builder.optim.blame import culprit
+from builder.optim.layer_decay import LayerDecay, read_layer_decay
 from builder.registry import optimizers
 from builder.select import Selector, read_selector
 
@@ -20,18 +23,10 @@ RESERVED = ("groups", "no_decay", "layer_decay")
 """Keys of `optimizer:` that aren't arguments of its `type`."""
 GROUP_KEYS = ("name", "select", "layer_decay")
 """Keys of a group that aren't arguments of the optimiser."""
+MATRICES_ONLY = (torch.optim.Muon,)
+"""Optimisers of parameters with two dimensions."""
 DEFAULT_NAME = "default"
 """The name of the group of all that no other one takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerDecay:
-    """The learning rate is multiplied by `rate` from a layer to the one below; `layers` from the bottom up, if said."""
-
-    rate: float
-    layers: tuple[Selector, ...]
-    path: Path
-    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +68,9 @@ def read_rules(section: Mapping[str, Any], origins: Origins, path: Path) -> Rule
     top, faults = read_component(
         optimizers, section, path, origins.of, withheld=("params",), reserved=RESERVED
     )  # fmt: skip
+    faults = _with_keys(faults, path, RESERVED)
     no_decay, more = _selector(section.get("no_decay"), (*path, "no_decay"), origins)
-    decay, others = _layer_decay(section.get("layer_decay"), (*path, "layer_decay"), origins)
+    decay, others = read_layer_decay(section.get("layer_decay"), (*path, "layer_decay"), origins)
     faults += more + others
     rules: list[Rule] = []
     for index, item in enumerate(_items(section.get("groups"), (*path, "groups"), origins, faults)):
@@ -83,9 +79,9 @@ def read_rules(section: Mapping[str, Any], origins: Origins, path: Path) -> Rule
     faults += _names_twice(rules)
     if top is None or faults:
         raise ConfigError(*faults)
-    values, refused = _values(top)
+    values, refused = _values(top, section, origins)
     rules.append(Rule(DEFAULT_NAME, False, None, top, values, decay, path, origins.of(path)))
-    faults += refused + _without_decay(rules, no_decay)
+    faults += refused or _without_decay(rules, no_decay)
     if faults:
         raise ConfigError(*faults)
     return Rules(tuple(rules), no_decay)
@@ -113,13 +109,13 @@ def _group(
     selector, more = read_selector(item["select"], (*path, "select"), origins.of)
     faults += more + _check_name(item, path, origins)
     if "layer_decay" in item:
-        decay, more = _layer_decay(item["layer_decay"], (*path, "layer_decay"), origins)
+        decay, more = read_layer_decay(item["layer_decay"], (*path, "layer_decay"), origins)
         faults += more
     component, more = _component(item, top, path, origins)
     faults += more
     if component is None or selector is None or len(faults) > before:
         return None
-    values, more = _values(component)
+    values, more = _values(component, item, origins)
     faults += more + _per_group(item, component, values, origins)
     name = item.get("name") or str(selector)
     return Rule(name, "name" in item, selector, component, values, decay, path, origins.of(path))
@@ -153,28 +149,74 @@ def _component(
     item: Mapping[str, Any], top: Component | None, path: Path, origins: Origins
 ) -> tuple[Component | None, list[Fault]]:
     """A group's optimiser: one of its own if it has a `type`, else the section's with the group's arguments."""
+    rate = _check_rate(item, path, origins)
     if "type" in item:
-        return read_component(optimizers, item, path, origins.of, withheld=("params",), reserved=GROUP_KEYS)
-    if top is None:
+        made, faults = read_component(optimizers, item, path, origins.of, withheld=("params",), reserved=GROUP_KEYS)
+    elif top is None:
         return None, []
-    own = {key: value for key, value in item.items() if key not in GROUP_KEYS}
-    parameters = parameters_of(top.target)
-    faults = check_arguments(
-        top.kind, top.name, top.target, own, path=path, origin_of=lambda key: origins.of((*path, key)),
-        provided=parameters.required if parameters else (), withheld=("params",),
-    )  # fmt: skip
-    return Component(top.kind, top.name, top.target, {**top.arguments, **own}, path, origins.of(path)), faults
+    else:
+        own = {key: value for key, value in item.items() if key not in GROUP_KEYS}
+        parameters = parameters_of(top.target)
+        faults = check_arguments(
+            top.kind, top.name, top.target, own, path=path, origin_of=lambda key: origins.of((*path, key)),
+            provided=parameters.required if parameters else (), withheld=("params",),
+        )  # fmt: skip
+        made = Component(top.kind, top.name, top.target, {**top.arguments, **own}, path, origins.of(path))
+    places = [fault.path for fault in rate]
+    faults = [fault for fault in faults if fault.path not in places or "has no argument" in fault.message]
+    return made, rate + _with_keys(faults, path, (*GROUP_KEYS, "type"))
 
 
-def _values(component: Component) -> tuple[Mapping[str, Any], list[Fault]]:
+def _check_rate(item: Mapping[str, Any], path: Path, origins: Origins) -> list[Fault]:
+    """The fault of a group's learning rate, as the schema tells that of the section."""
+    kind, place = number(0), (*path, "lr")
+    if "lr" not in item or kind.accepts(item["lr"]):
+        return []
+    return [Fault("wrong value", place, origins.of(place), item["lr"], kind.expected)]
+
+
+def _with_keys(faults: Sequence[Fault], path: Path, keys: Sequence[str]) -> list[Fault]:
+    """Faults of unknown arguments at `path`, with the other keys that may stand there among those expected."""
+    told = []
+    for fault in faults:
+        if fault.path[:-1] == path and "has no argument" in fault.message and fault.expected is not None:
+            names = [*fault.expected.split(", "), *keys]
+            fault = replace(fault, expected=", ".join(names), nearest=nearest(fault.path[-1], names))
+        told.append(fault)
+    return told
+
+
+def _values(
+    component: Component, section: Mapping[str, Any], origins: Origins
+) -> tuple[Mapping[str, Any], list[Fault]]:
     """All hyperparameters, as the optimiser itself fills in and checks them: those given per group it wouldn't check.
 
-    It is made for one small matrix, which every optimiser takes.
+    It is made for one small matrix, which every optimiser takes. What it refuses is told at the argument of `section`
+    that it refuses.
     """
     try:
-        return component.make([nn.Parameter(torch.empty(1, 1))]).defaults, []
+        return _defaults(component), []
     except ConfigError as error:
-        return {}, list(error.faults)
+        (fault,) = error.faults
+
+    def works(arguments: Mapping[str, Any]) -> bool:
+        try:
+            _defaults(replace(component, arguments=arguments))
+        except ConfigError:
+            return False
+        return True
+
+    given = [key for key in section if key in component.arguments]
+    key = culprit(component, given, fault.message, works)
+    if key is None:
+        return {}, [fault]
+    place = (*fault.path, key)
+    return {}, [replace(fault, path=place, origin=origins.of(place), found=section[key])]
+
+
+def _defaults(component: Component) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = component.make([nn.Parameter(torch.empty(1, 1))]).defaults
+    return found
 
 
 def _per_group(
@@ -196,6 +238,10 @@ def _without_decay(rules: list[Rule], no_decay: Selector | None) -> list[Fault]:
     if no_decay is not None and not any("weight_decay" in rule.values for rule in rules):
         message = f"{rules[-1].component.name} has no weight decay to leave out"
         faults.append(Fault(message, no_decay.path, no_decay.origin, expected="no `no_decay`"))
+    elif no_decay is not None and not any(_says_decay(rule) for rule in rules):
+        message = f"{rules[-1].component.name} has a weight decay of 0, of which nothing can be left out"
+        expected = "a `weight_decay`, or no `no_decay`"
+        faults.append(Fault(message, no_decay.path, no_decay.origin, expected=expected))
     for rule in rules:
         if rule.decay is not None and not isinstance(rule.values.get("lr"), int | float):
             message = f"{rule.component.name} has no learning rate that layers could decay"
@@ -203,31 +249,6 @@ def _without_decay(rules: list[Rule], no_decay: Selector | None) -> list[Fault]:
     return faults
 
 
-def _layer_decay(raw: Any, path: Path, origins: Origins) -> tuple[LayerDecay | None, list[Fault]]:
-    """The decay written at `path`; null for none."""
-    if raw is None:
-        return None, []
-    values = raw if isinstance(raw, Mapping) else {"rate": raw}
-    rate, layers = values.get("rate"), values.get("layers")
-    faults = []
-    if (
-        set(values) - {"rate", "layers"}
-        or isinstance(rate, bool)
-        or not isinstance(rate, int | float)
-        or not 0 < rate <= 1
-    ):
-        expected = "a number above 0, at most 1, or {rate: …, layers: [selectors from the bottom up]}"
-        faults.append(Fault("layer_decay can't be used", path, origins.of(path), raw, expected))
-    selectors: list[Selector] = []
-    if layers is not None:
-        place = (*path, "layers")
-        if not isinstance(layers, list | tuple) or not layers:
-            faults.append(Fault("layers are a list", place, origins.of(place), layers, "selectors from the bottom up"))
-            layers = ()
-        for index, item in enumerate(layers):
-            selector, more = read_selector(item, (*place, index), origins.of)
-            faults += more
-            selectors += [selector] if selector is not None else []
-    if faults:
-        return None, faults
-    return LayerDecay(float(rate), tuple(selectors), path, origins.of(path)), []  # type: ignore[arg-type]
+def _says_decay(rule: Rule) -> bool:
+    """Whether there is a weight decay, or the config itself says that there is none."""
+    return bool(rule.values.get("weight_decay")) or "weight_decay" in rule.component.arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,26 +22,26 @@ from builder.catalog.component import Component, read_component
 from builder.config.formulas import evaluate_formulas
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, nearest
-from builder.optim.rate_formula import read_rate_formula
-from builder.optim.schedule_state import by_group
+from builder.optim.planned import LENGTHS, Planned
+from builder.optim.rate_formula import FUNCTIONS, read_rate_formula
 from builder.registry import schedulers
 
 RESERVED = ("interval", "frequency", "monitor")
 """Keys of `scheduler:` that aren't arguments of its `type`."""
-FUNCTIONS = {"lr_lambda": None, "scale_fn": "x"}
-"""Arguments that take a function, which a config says as a formula, and over what; None is the step or epoch."""
-LENGTHS = ("total_steps", "T_max")
-"""Arguments that say how many steps a schedule has: where they are left out, all that there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A scheduler, and when it steps: after every `frequency`-th epoch or step; `monitor` is what a plateau watches."""
+    """A scheduler, and when it steps: after every `frequency`-th epoch or step; `monitor` is what a plateau watches.
+
+    `notes` say what of the section has no effect.
+    """
 
     scheduler: LRScheduler
     interval: str = "epoch"
     frequency: int = 1
     monitor: str | None = None
+    notes: tuple[Fault, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,8 +54,9 @@ class _Reader:
     unit: str
     """`step` or `epoch`: what a formula counts in."""
     faults: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
 
-    def read(self, section: Any, path: Path, length: int | None) -> _Planned | None:
+    def read(self, section: Any, path: Path, length: int | None) -> Planned | None:
         """The scheduler of a section, for `length` of its steps where that is known; None with faults."""
         own = dict(section) if isinstance(section, Mapping) else section
         functions = {key: own.pop(key) for key in FUNCTIONS if isinstance(own, dict) and key in own}
@@ -74,7 +76,8 @@ class _Reader:
         if component is None:
             return None
         self.faults += _cycles_nothing(component, self.optimizer, self.origins)
-        return _Planned(component, self._within(component, inner, length))
+        given = section if isinstance(section, Mapping) else {}
+        return Planned(component, self._within(component, inner, length), given, length)
 
     def _filled(self, values: Any, length: int | None) -> Any:
         """The arguments with the length of the schedule, where it has one that is left out."""
@@ -85,10 +88,14 @@ class _Reader:
         return values | {key: length for key in LENGTHS if key in parameters.accepts and key not in values}
 
     def _per_group(self, key: str, value: Any, path: Path) -> Any:
-        """A list with a value for each group, of a mapping by their names; any other value as it is."""
+        """A list with a value for each group, of a mapping by their names; any other value as it is.
+
+        The name of a group that is split (`head`) stands for its parts (`head/no_decay`) too.
+        """
         if not isinstance(value, Mapping):
             return value
-        names = [group.get("name", "default") for group in self.optimizer.param_groups]
+        groups = [_ways(group.get("name", "default")) for group in self.optimizer.param_groups]
+        names = list(dict.fromkeys(name for group in groups for part in group for name in reversed(part)))
         for name in value:
             if name not in names:
                 place = (*path, name)
@@ -96,11 +103,12 @@ class _Reader:
                 self.faults.append(
                     Fault(message, place, self.origins.of(place), expected=expected, nearest=nearest(name, names))
                 )
-        missing = [name for name in names if name not in value]
+        found = [_said_of(group, value) for group in groups]
+        missing = [group[0][0] for group, said in zip(groups, found, strict=True) if not said]
         if missing:
             message = f"{key!r} has no value for {', '.join(map(repr, missing))}"
             self.faults.append(Fault(message, path, self.origins.of(path), expected="a value for each group"))
-        return [value.get(name, next(iter(value.values()), None)) for name in names]
+        return [said[0] if said else next(iter(value.values()), None) for said in found]
 
     def _function(self, key: str, raw: Any, path: Path) -> Any:
         """The function, or list of functions, that a formula or several stand for."""
@@ -112,7 +120,7 @@ class _Reader:
         self.faults += faults
         return formula
 
-    def _within(self, component: Component, inner: Any, length: int | None) -> list[_Planned]:
+    def _within(self, component: Component, inner: Any, length: int | None) -> list[Planned]:
         """The schedulers that one of several is made of."""
         if not issubclass(component.target, SequentialLR | ChainedScheduler) or inner is None:
             return []
@@ -122,7 +130,7 @@ class _Reader:
                 Fault("schedulers are a list", path, self.origins.of(path), inner, "sections with a `type`")
             )
             return []
-        lengths = _lengths(component, len(inner), length)
+        lengths = self._lengths(component, len(inner), length)
         read = [self.read(item, (*path, index), lengths[index]) for index, item in enumerate(inner)]
         found = [each for each in read if each is not None]
         for each in found:
@@ -131,24 +139,25 @@ class _Reader:
                 self.faults.append(Fault(message, each.component.path, each.component.origin))
         return found
 
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A scheduler that was read, and those that it is made of."""
-
-    component: Component
-    within: Sequence[_Planned]
-
-    def make(self, optimizer: Optimizer) -> LRScheduler:
-        """The scheduler, after those within it."""
-        arguments = dict(self.component.arguments)
-        if self.within:
-            arguments["schedulers"] = [each.make(optimizer) for each in self.within]
-        if self.component.target is OneCycleLR and "max_lr" not in arguments:
-            arguments["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-        named = replace(self.component, target=by_group(self.component.target), arguments=arguments)
-        made: LRScheduler = named.make(optimizer=optimizer)
-        return made
+    def _lengths(self, component: Component, count: int, length: int | None) -> Sequence[int | None]:
+        """The lengths of schedulers one after the other, or of those that run all the time."""
+        milestones = component.arguments.get("milestones")
+        if not issubclass(component.target, SequentialLR):
+            return [length] * count
+        if not isinstance(milestones, list) or not all(type(each) is int for each in milestones):
+            return [1] * count
+        fault = _check_milestones(milestones, count, self.unit)
+        place = (*component.path, "milestones")
+        if fault is not None:
+            self.faults.append(replace(fault, path=place, origin=self.origins.of(place), found=milestones))
+            return [1] * count
+        late = [each for each in milestones if length is not None and each >= length]
+        if late:
+            message = f"what comes from milestone {late[0]} on is never reached: it steps {length} times"
+            self.notes.append(Fault(message, place, self.origins.of(place), milestones))
+        ends = [*milestones, length]
+        starts = [0, *milestones]
+        return [None if end is None else max(1, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
 def build_scheduler(
@@ -182,9 +191,26 @@ def build_scheduler(
     faults = reader.faults + timing
     if planned is not None:
         faults += _check_monitor(planned.component, monitor, metrics, origins)
+    faults = faults or (planned.trial(optimizer, origins, reader.unit) if planned is not None else [])
     if planned is None or faults:
         raise ConfigError(*faults)
-    return Schedule(planned.make(optimizer), interval, frequency, monitor)
+    return Schedule(planned.make(optimizer), interval, frequency, monitor, tuple(reader.notes))
+
+
+def _ways(group: str) -> list[list[str]]:
+    """For each of the groups that one was merged of: the names by which a mapping may call it, the longest first."""
+    ways = []
+    for part in group.split(" + "):
+        words = part.split("/")
+        shorter = ["/".join(words[:count]) for count in range(len(words), 0, -1)]
+        ways.append(list(dict.fromkeys([group, *shorter])))
+    return ways
+
+
+def _said_of(group: Sequence[Sequence[str]], values: Mapping[str, Any]) -> list[Any]:
+    """What a mapping says of a group, by the longest name for which it has a value; nothing where its parts differ."""
+    found = [next((values[name] for name in part if name in values), None) for part in group]
+    return found[:1] if found[0] is not None and all(each == found[0] for each in found) else []
 
 
 def _type(values: Any) -> Any:
@@ -206,16 +232,13 @@ def _explained(fault: Fault, length: int | None) -> Fault:
     return fault
 
 
-def _lengths(component: Component, count: int, length: int | None) -> list[int | None]:
-    """The lengths of schedulers one after the other, or of those that run all the time."""
-    milestones = component.arguments.get("milestones")
-    if not issubclass(component.target, SequentialLR):
-        return [length] * count
-    if not isinstance(milestones, list) or len(milestones) != count - 1 or not all(type(m) is int for m in milestones):
-        return [None] * count
-    ends = [*milestones, *([length] if length is not None else [])]
-    found: list[int | None] = [end - start for start, end in zip([0, *milestones], ends, strict=False)]
-    return [each if each and each > 0 else None for each in found] + [None] * (count - len(found))
+def _check_milestones(milestones: Sequence[int], count: int, unit: str) -> Fault | None:
+    if len(milestones) != count - 1:
+        message = f"the number of milestones is {len(milestones)}, that of schedulers {count}"
+        return Fault(message, expected=f"{count - 1}: where one scheduler ends and the next begins")
+    if any(later <= earlier for earlier, later in itertools.pairwise([0, *milestones])):
+        return Fault("milestones must rise", expected=f"{unit}s from 1 on, each later than the one before")
+    return None
 
 
 def _cycles_nothing(component: Component, optimizer: Optimizer, origins: Origins) -> list[Fault]:

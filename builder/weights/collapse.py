@@ -1,7 +1,8 @@
-"""Names of repeated layers on one line: `blocks.{0..11}.attn.weight`."""
+"""Names of repeated layers on one line: `blocks.{0..11}.attn.weight`; in archives of NumPy, with slashes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -23,11 +24,11 @@ class Line(Generic[T]):
 
 def collapse(items: Iterable[tuple[str, T]]) -> list[Line[T]]:
     """Names as few lines, in the order of their first members; only those with the same `common` share a line."""
-    lines = [(tuple(name.split(".")), common, 1) for name, common in items]
+    lines = [(tuple(re.split(r"([./])", name)), common, 1) for name, common in items]
     deepest = max((len(segments) for segments, _, _ in lines), default=0)
-    for position in range(deepest):
+    for position in range(0, deepest, 2):
         lines = _merged(lines, position)
-    return [Line(".".join(segments), common, count) for segments, common, count in lines]
+    return [Line("".join(segments), common, count) for segments, common, count in lines]
 
 
 def collapsed_names(names: Iterable[str]) -> list[str]:
@@ -36,6 +37,7 @@ def collapsed_names(names: Iterable[str]) -> list[str]:
 
 
 _Lines = list[tuple[tuple[str, ...], T, int]]
+"""Segments of names with what stands between them, what lines have in common, and how many they are."""
 
 
 def _merged(lines: _Lines[T], position: int) -> _Lines[T]:

@@ -14,21 +14,24 @@ from builder.weights.load_report import dtype_name
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A tensor that two files have and that isn't the same in both; `most` is the largest absolute difference.
+    """A tensor that two files have and that isn't the same in both.
 
-    `most` is None where the shapes differ, and nan where one is nan and the other isn't.
+    `most` is the largest absolute difference of numbers, None where the shapes differ; `nan` says whether the first
+    file, and whether the second, has nan where the other one has a number.
     """
 
     name: str
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     dtypes: tuple[torch.dtype, torch.dtype]
     most: float | None
+    nan: tuple[bool, bool] = (False, False)
 
     def to_json(self) -> dict[str, Any]:
         """The difference for programs."""
         return {
             "name": self.name, "shapes": [list(shape) for shape in self.shapes],
             "dtypes": [dtype_name(dtype) for dtype in self.dtypes], "max_abs_difference": self.most,
+            "nan_only": list(self.nan),
         }  # fmt: skip
 
 
@@ -78,7 +81,7 @@ def _difference(name: str, first: WeightsFile, second: WeightsFile) -> Differenc
     one, other = first.read(name), second.read(name)
     if dtypes[0] == dtypes[1] and are_equal(one, other):
         return None
-    return Difference(name, shapes, dtypes, _most(one, other))
+    return Difference(name, shapes, dtypes, _most(one, other), _nan(one, other))
 
 
 def are_equal(one: Tensor, other: Tensor) -> bool:
@@ -91,9 +94,14 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 def _most(one: Tensor, other: Tensor) -> float:
-    """The largest absolute difference, computed in float64; where both are nan or the same infinity there is none."""
+    """The largest absolute difference, computed in float64; where one is nan, or both the same infinity, is none."""
     wide = torch.complex128 if one.is_complex() or other.is_complex() else torch.float64
     one, other = one.to(wide), other.to(wide)
-    same = (one == other) | (one.isnan() & other.isnan())
+    same = (one == other) | one.isnan() | other.isnan()
     distance = (one - other).abs().masked_fill_(same, 0.0)
     return float(distance.max()) if distance.numel() else 0.0
+
+
+def _nan(one: Tensor, other: Tensor) -> tuple[bool, bool]:
+    first, second = one.isnan(), other.isnan()
+    return bool((first & ~second).any()), bool((second & ~first).any())

@@ -22,6 +22,8 @@ AVERAGES = "n_averaged"
 class WeightsError(BuilderError):
     """A file of weights can't be read; `hint` is the way out."""
 
+    exit_code = 2
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         self.message, self.hint = _safe(message), None if hint is None else _safe(hint)
         super().__init__(self.message)
@@ -78,6 +80,12 @@ class WeightsFile:
     reader: Callable[[str], Tensor]
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    shards: tuple[pathlib.Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All files that are read: the one at `path`, and the shards that it names."""
+        return (self.path, *self.shards)
 
     def keys(self) -> list[str]:
         """The names of all tensors, in the file's order."""

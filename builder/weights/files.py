@@ -7,7 +7,7 @@ import pickletools
 import zipfile
 from collections.abc import Callable, Collection
 
-from builder.errors import nearest
+from builder.errors import nearest, printable
 from builder.weights.entries import DAMAGED_ZIP, Entry, WeightsError, WeightsFile, unwrapped
 from builder.weights.formats import open_npz, open_safetensors
 from builder.weights.pickled import LEGACY, WAY_OUT, open_pickled
@@ -23,6 +23,9 @@ LIGHTNING_MODEL, LIGHTNING_LOSS = "model.", "criterion."
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """What a folder's only file of weights is called."""
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
+"""How names of files of weights end; what a file is follows from its content."""
 
 STRANGERS = {
     b"\x89HDF": ("an HDF5 file, as Keras writes them", "save it as .npz or safetensors where it comes from"),
@@ -77,12 +80,19 @@ def _open_folder(folder: pathlib.Path, key: str | None, weights: str) -> Weights
     found = found or [folder / name for name in WHOLE if (folder / name).is_file()]
     found = found or [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
     if len(found) == 1:
-        return _open_file(found[0], key, weights)
+        return _noting_others(folder, _open_file(found[0], key, weights))
     if not found:
         expected = f"*{INDEX}, {', '.join(WHOLE)} or *.safetensors"
         raise WeightsError(f"{folder} is a folder without weights", f"give the file, or a folder with {expected}")
     names = ", ".join(path.name for path in found)
     raise WeightsError(f"{folder} holds several sets of weights: {names}", f"say which: {found[0]}")
+
+
+def _noting_others(folder: pathlib.Path, file: WeightsFile) -> WeightsFile:
+    """A file that was taken from a folder, with a note of what else there may be weights."""
+    others = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES and path not in file.files]
+    names = printable(", ".join(path.name for path in others))
+    return file.noting(f"{file.path.name} was taken; the folder also has {names}") if others else file
 
 
 def _open_file(path: pathlib.Path, key: str | None, weights: str) -> WeightsFile:

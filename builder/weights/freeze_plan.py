@@ -163,14 +163,15 @@ class FrozenPlan:
         return Phase(starts, trainable, sum(self.sizes.values()) + self.untrained - trainable)
 
     def notes(self, max_epochs: int | None = None, total_steps: int | None = None) -> list[Fault]:
-        """What in the rules says nothing, as things to tell the user that are no errors.
+        """What in the rules changes nothing, as things to tell the user that are no errors.
 
         Args:
             max_epochs: the epochs that there will be, if known.
             total_steps: the optimiser steps that there will be, if known.
         """
         lasts = {"epoch": max_epochs, "step": total_steps}
-        notes = [_vain(rule, lasts) for rule in self.rules if rule.until is not None]
+        kept = _without_idle(self.rules)
+        notes = [_vain(rule, lasts) if rule in kept else _idle(rule, kept) for rule in self.rules]
         return [note for note in notes if note is not None]
 
     def to_json(self) -> dict[str, Any]:
@@ -193,14 +194,47 @@ def _first_step(end: Until, steps_per_epoch: int) -> int:
     return end.at * steps_per_epoch if end.unit == "epoch" else end.at
 
 
+def _without_idle(rules: Sequence[PlannedRule]) -> list[PlannedRule]:
+    """The rules without those that change nothing since others hold all that they hold, as long; of two, the first."""
+    kept = list(rules)
+    for rule in reversed(rules):
+        others = [each for each in kept if each is not rule and _lasts_as_long(each, rule)]
+        if not _held(rule) - _union(map(_held, others)) and _held(rule):
+            kept.remove(rule)
+    return kept
+
+
+def _held(rule: PlannedRule) -> frozenset[str]:
+    """What a rule freezes and what it holds in eval mode."""
+    return frozenset((*(f"frozen {name}" for name in rule.parameters), *(f"eval {name}" for name in rule.modules)))
+
+
+def _lasts_as_long(rule: PlannedRule, other: PlannedRule) -> bool:
+    if rule.until is None or other.until is None:
+        return rule.until is None
+    return rule.until.unit == other.until.unit and rule.until.at >= other.until.at
+
+
+def _idle(rule: PlannedRule, kept: Iterable[PlannedRule]) -> Fault:
+    """The note about a rule that changes nothing, with the rules by which all is said already."""
+    others = [each for each in kept if _lasts_as_long(each, rule) and _held(each) & _held(rule)]
+    ends = list(dict.fromkeys("for good" if each.until is None else f"until {each.until}" for each in others))
+    names, verb = " and ".join(dotted(each.path) for each in others), "holds" if len(others) == 1 else "hold"
+    is_cut = rule.until is not None and all(each.until is None for each in others)
+    what, path = (str(rule.until), (*rule.path, "until")) if is_cut else ("this rule", rule.path)
+    return Fault(f"{what} changes nothing: {names} {verb} all of {rule.select} {' and '.join(ends)}", path, rule.origin)
+
+
 def _vain(rule: PlannedRule, lasts: Mapping[str, int | None]) -> Fault | None:
-    """The note about an `until` that changes nothing."""
-    assert rule.until is not None
-    path, unit = (*rule.path, "until"), rule.until.unit
+    """The note about a rule of what is never trained, or an `until` that changes nothing."""
     if not rule.parameters and not rule.modules:
-        return Fault(
-            f"nothing begins to train at {rule.until}: all of {rule.select} is never trained", path, rule.origin
-        )
+        message = f"all of {rule.select} is never trained"
+        if rule.until is None:
+            return Fault(f"this rule changes nothing: {message}", rule.path, rule.origin)
+        return Fault(f"nothing begins to train at {rule.until}: {message}", (*rule.path, "until"), rule.origin)
+    if rule.until is None:
+        return None
+    path, unit = (*rule.path, "until"), rule.until.unit
     last = lasts[unit]
     if last is None or rule.until.at < last:
         return None

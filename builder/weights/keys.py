@@ -11,6 +11,7 @@ import regex
 from builder import patterns
 from builder.errors import Fault, Origin, Path, UsageError, nearest
 from builder.weights.entries import WeightsFile
+from builder.weights.wording import listed
 
 KINDS = ("strip", "prefix", "rename", "drop", "transpose")
 ARGUMENTS = {"rename": "to", "transpose": "dims"}
@@ -192,15 +193,19 @@ def apply_rules(rules: Iterable[Rule], file: WeightsFile) -> tuple[Renamed, list
 
 
 def clashes(renamed: Renamed, path: Path, origin: Origin) -> list[Fault]:
-    """A fault for each name that more than one tensor has after the rules."""
+    """The fault of names that more than one tensor has after the rules."""
     by_name: dict[str, list[str]] = {}
     for tensor in renamed.tensors:
         by_name.setdefault(tensor.name, []).append(tensor.key)
-    return [
-        Fault(f"the rules give {len(keys)} tensors the name {name!r}", path, origin, keys,
-              hint="drop all but one, or write the rules so that they differ")
-        for name, keys in by_name.items() if len(keys) > 1
-    ]  # fmt: skip
+    several = {name: keys for name, keys in by_name.items() if len(keys) > 1}
+    if not several:
+        return []
+    hint = "drop all but one, or write the rules so that they differ"
+    name, keys = next(iter(several.items()))
+    if len(several) == 1:
+        return [Fault(f"the rules give {len(keys)} tensors the name {name!r}", path, origin, keys, hint=hint)]
+    message = f"the rules give {len(several)} names to more than one tensor each: {listed(several)}"
+    return [Fault(message, path, origin, hint=f"{keys[0]!r} and {keys[1]!r} are both {name!r}; {hint}")]
 
 
 Step = tuple[list[Named], int, list[Fault]]

@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 from builder.errors import ConfigError, Fault
 from builder.weights.compare import are_equal
+from builder.weights.digest import sha256
 from builder.weights.entries import WeightsError
-from builder.weights.load_report import LoadReport, SourceReport
-from builder.weights.load_section import LoadPlanSpec, read_load
-from builder.weights.match import Copy, Draft, listed, match, permitted
+from builder.weights.load_report import FileRead, LoadReport, SourceReport
+from builder.weights.load_section import Allowed, LoadPlanSpec, read_load, resolved
+from builder.weights.match import Copy, Draft, covers_any, match, permitted
 from builder.weights.suggest import suggest
 from builder.weights.targets import Target, is_newer_counter, targets_of
+from builder.weights.values import Odd
+from builder.weights.wording import covering, few, listed
 
-__all__ = ["LoadPlan", "LoadPlanSpec", "LoadReport", "load", "plan", "read_load"]
+__all__ = ["LoadPlan", "LoadPlanSpec", "LoadReport", "load", "plan", "read_load", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,68 +68,74 @@ def load(plan: LoadPlan, model: nn.Module) -> LoadReport:
         ConfigError: a file is damaged where a tensor lies.
     """
     targets = targets_of(model)
-    overflown: dict[int, list[str]] = {}
+    odd: dict[int, Odd] = {id(draft): Odd() for draft in plan.drafts}
     with torch.no_grad():
         for draft, copy in plan.copies:
             tensor = targets[copy.name].tensor
             assert tensor.shape == copy.shape and not tensor.is_meta, f"{copy.name} isn't what was planned for"
-            source = _read(draft, copy)
-            tensor.copy_(source)
-            if _overflows(source, tensor):
-                overflown.setdefault(id(draft), []).append(copy.name)
+            _copy(draft, copy, tensor, odd[id(draft)])
+    hashed: dict[str, str] = {}
     return LoadReport(tuple(
-        _noting(report, overflown.get(id(draft), []))
+        dataclasses.replace(report, notes=(*report.notes, *odd[id(draft)].notes()), files=_hashed(draft, hashed))
         for draft, report in zip(plan.drafts, plan.reports, strict=True)
     ))  # fmt: skip
+
+
+def _copy(draft: Draft, copy: Copy, tensor: Tensor, odd: Odd) -> None:
+    """Copy one tensor; a function by itself, so that the one that was read is gone before the next is."""
+    source = _read(draft, copy)
+    tensor.copy_(source)
+    odd.note(copy.name, source, tensor)
 
 
 def _read(draft: Draft, copy: Copy) -> Tensor:
     try:
         return copy.tensor(draft.file)
     except WeightsError as error:
-        place = (*draft.spec.path, "path")
-        raise ConfigError(Fault(error.message, place, draft.spec.origin_of(place), hint=error.hint)) from error
+        raise ConfigError(draft.spec.unreadable(error)) from error
 
 
-def _overflows(source: Tensor, tensor: Tensor) -> bool:
-    """Whether a conversion made finite numbers infinite."""
-    kinds = source.dtype.is_floating_point and tensor.dtype.is_floating_point
-    if not kinds or torch.finfo(source.dtype).max <= torch.finfo(tensor.dtype).max:
-        return False
-    return bool(source.isfinite().all()) and not bool(tensor.isfinite().all())
-
-
-def _noting(report: SourceReport, names: list[str]) -> SourceReport:
-    if not names:
-        return report
-    note = f"values that the model's dtype can't hold became infinite: {listed(names)}"
-    return dataclasses.replace(report, notes=(*report.notes, note))
+def _hashed(draft: Draft, known: dict[str, str]) -> tuple[FileRead, ...]:
+    """The files of a source with their SHA-256; one that several sources read is hashed once."""
+    for path in draft.file.files:
+        try:
+            if str(path) not in known:
+                known[str(path)] = sha256(path)
+        except WeightsError as error:
+            raise ConfigError(draft.spec.unreadable(error)) from error
+    return tuple(FileRead(str(path), known[str(path)]) for path in draft.file.files)
 
 
 def _copies(drafts: Iterable[Draft], targets: Mapping[str, Target]) -> tuple[list[tuple[Draft, Copy]], list[Fault]]:
     """Each tensor of the model with what goes into it, and the faults of those that two would go into."""
     first: dict[str, tuple[Draft, Copy]] = {}
     faults = []
+    twice: dict[tuple[int, int], list[tuple[Draft, Draft, Copy]]] = {}
     for draft in drafts:
         for copy in draft.copies:
             known = first.setdefault(targets[copy.name].first, (draft, copy))
             if known[1] is copy:
                 continue
             if known[0] is not draft:
-                faults.append(_twice(known[0], draft, copy))
+                twice.setdefault((id(known[0]), id(draft)), []).append((known[0], draft, copy))
             elif not are_equal(_read(draft, known[1]), _read(draft, copy)):
                 faults.append(_untied(draft, known[1], copy))
-    return list(first.values()), faults
+    return list(first.values()), [*faults, *(_twice(*found[0][:2], found) for found in twice.values())]
 
 
-def _twice(earlier: Draft, draft: Draft, copy: Copy) -> Fault:
-    message = f"{copy.name!r} is loaded twice: from {earlier.file.path} and from {draft.file.path}"
-    return Fault(message, draft.spec.path, draft.spec.origin, hint="drop it in one of them by a rule")
+def _twice(earlier: Draft, draft: Draft, found: list[tuple[Draft, Draft, Copy]]) -> Fault:
+    names = [copy.name for _, _, copy in found]
+    one = len(names) == 1
+    what = f"{names[0]!r} is" if one else f"{len(names)} tensors are"
+    message = f"{what} loaded twice, from {earlier.file.path} and from {draft.file.path}"
+    message += "" if one else f": {listed(names)}"
+    hint = f"drop {'it' if one else 'them'} in one of the two by a rule, or say by 'into' where each goes"
+    return Fault(message, draft.spec.path, draft.spec.origin, hint=hint)
 
 
 def _untied(draft: Draft, one: Copy, other: Copy) -> Fault:
     message = f"{one.name!r} and {other.name!r} are one tensor in the model, but differ in the file"
-    place = (*draft.spec.path, "path")
+    place = draft.spec.place
     hint = f"drop the one that isn't wanted: rules: [{{drop: {other.key!r}}}]"
     return Fault(message, place, draft.spec.origin_of(place), hint=hint)
 
@@ -142,12 +151,31 @@ def _settled(draft: Draft, drafts: Iterable[Draft]) -> SourceReport:
         _nothing_loaded(draft)
     else:
         _forbid(draft, forbidden, strange, share)
-    notes = [*draft.file.notes, *_counters_note(len(counters))]
+    notes = [*draft.file.notes, *_counters_note(len(counters)), *_idle_notes(draft, absent)]
     return SourceReport(
         str(draft.file.path), draft.spec.source, draft.spec.into, draft.file.format, len(draft.file.entries),
         tuple(notes), tuple(zip(map(str, draft.spec.rules), draft.renamed.hits, strict=True)), tuple(draft.rows),
         tuple(draft.skipped), draft.renamed.dropped, tuple(missing), tuple(unexpected), share,
+        tuple(FileRead(str(path)) for path in draft.file.files),
     )  # fmt: skip
+
+
+def _idle_notes(draft: Draft, absent: list[str]) -> list[str]:
+    """What the policies of a source allow for and what doesn't occur."""
+    spec, unused = draft.spec, [policy.pattern for policy in draft.spec.shapes if policy.what != "error"]
+    idle = {
+        "shape": (
+            [pattern for pattern in unused if pattern not in draft.used],
+            "no shape differs there, or an earlier pattern holds",
+        ),
+        "missing": (_idle_patterns(spec.missing, absent), "nothing of it is missing"),
+        "unexpected": (_idle_patterns(spec.unexpected, draft.unexpected), "the model has a place for all of it"),
+    }
+    return [f"{key} has no effect for {few(names)}: {why}" for key, (names, why) in idle.items() if names]
+
+
+def _idle_patterns(allowed: Allowed, names: Iterable[str]) -> list[str]:
+    return [pattern for pattern, _ in allowed.patterns if not covers_any(pattern, names)]
 
 
 def _counters_note(count: int) -> list[str]:
@@ -186,28 +214,17 @@ def _forbid(draft: Draft, missing: list[str], unexpected: list[str], share: floa
     where = repr(spec.into) if spec.into else "the model"
     if missing:
         message = f"the file lacks {len(missing)} of {known} tensors of {where}: {listed(missing)}"
-        patterns = _covering(missing, [name for name in draft.local if name not in missing])
-        draft.fault("missing", message, hint=hint or f"if they may: missing: {{allow: {patterns}}}")
+        patterns = ", ".join(covering(missing, [name for name in draft.local if name not in missing]))
+        draft.fault("missing", message, hint=hint or f"if they may: missing: {{allow: [{patterns}]}}")
     if unexpected:
         keys = len(draft.renamed.tensors)
         message = f"{where} has no place for {len(unexpected)} of {keys} keys: {listed(unexpected)}"
-        patterns = _covering(unexpected, [row.given for row in (*draft.rows, *draft.skipped, *draft.differing)])
-        draft.fault("unexpected", message, hint=hint or f"if they aren't wanted: rules: [{{drop: {patterns}}}]")
+        others = [row.given for row in (*draft.rows, *draft.skipped, *draft.differing)]
+        patterns = ", ".join(covering(unexpected, others))
+        draft.fault("unexpected", message, hint=hint or f"if they aren't wanted: rules: [{{drop: [{patterns}]}}]")
     if spec.min_loaded is not None and share < spec.min_loaded:
         draft.fault("min_loaded", f"only {share:.1%} of the parameters of {where} would be loaded",
                     expected=f"at least {spec.min_loaded:.1%}")  # fmt: skip
-
-
-def _covering(names: Iterable[str], others: Iterable[str]) -> str:
-    """A list of patterns that cover these names and none of the others: the shortest beginnings."""
-    taken = {each[:end] for each in others for end in _ends(each)}
-    found = (next((name[:end] for end in _ends(name) if name[:end] not in taken), name) for name in names)
-    return f"[{', '.join(dict.fromkeys(found))}]"
-
-
-def _ends(name: str) -> list[int]:
-    """Where the segments of a dotted name end."""
-    return [index for index, char in enumerate(name) if char == "."] + [len(name)]
 
 
 def _nothing_loaded(draft: Draft) -> None:
@@ -218,8 +235,13 @@ def _nothing_loaded(draft: Draft) -> None:
                     "their shapes differ")  # fmt: skip
         return
     keys, names = [tensor.name for tensor in draft.renamed.tensors], list(draft.local)
-    hint = _hint(draft) or f"the file has {listed(keys, 3)}; the model {listed(names, 3)}"
-    place = (*draft.spec.path, "path")
+    if not keys:
+        draft.fault("rules", f"nothing is loaded: the rules drop all {len(draft.renamed.dropped)} keys of the file")
+        return
+    slashes = any("/" in key for key in keys) and not any("/" in name for name in names)
+    dots = "; {rename: '/', to: '.'} makes dots of slashes" if slashes else ""
+    hint = _hint(draft) or f"the file has {listed(keys, 3)}; the model {listed(names, 3)}{dots}"
+    place = draft.spec.place
     message = f"nothing is loaded: none of the {len(keys)} keys is a name of {draft.spec.into or 'the model'}"
     draft.faults.append(Fault(message, place, draft.spec.origin_of(place), hint=hint))
 

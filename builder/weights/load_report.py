@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file that was read; `sha256` is None where only its header was."""
+
+    path: str
+    sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The file for programs."""
+        return {"path": self.path, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True)
 class SourceReport:
     """What one source gave.
 
@@ -51,7 +64,7 @@ class SourceReport:
         into: the submodule, empty for the whole model.
         format: of the file, in words.
         keys: how many tensors the file has.
-        notes: what was unwrapped, what old files may lack.
+        notes: what was unwrapped, what old files may lack, what was allowed for and doesn't occur, odd values.
         rules: each rule, and how many keys it hit.
         loaded: all rows that were copied; those renamed, resized and converted are among them.
         skipped: rows that keep their initial values since the shapes differ.
@@ -59,6 +72,7 @@ class SourceReport:
         missing: names of the model that no source gave, and that may be missing.
         unexpected: names that the rules gave and the model doesn't have.
         share: how much of the submodule's parameters was loaded, by elements.
+        files: the file or index, and the shards.
     """
 
     path: str
@@ -74,6 +88,7 @@ class SourceReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     share: float
+    files: tuple[FileRead, ...]
 
     @property
     def renamed(self) -> list[Row]:
@@ -95,6 +110,7 @@ class SourceReport:
         tables = {name: [row.to_json() for row in getattr(self, name)] for name in ("loaded", "resized", "skipped")}
         return {
             "path": self.path, "source": self.source, "into": self.into, "format": self.format, "keys": self.keys,
+            "files": [file.to_json() for file in self.files],
             "notes": list(self.notes), "rules": [{"rule": rule, "hits": hits} for rule, hits in self.rules],
             "share": self.share, **tables,
             "renamed": {row.key: row.given for row in self.renamed},
@@ -134,6 +150,11 @@ class LoadReport:
 
     sources: tuple[SourceReport, ...]
 
+    @property
+    def notes(self) -> list[str]:
+        """The notes of all sources, each with the file that it is about."""
+        return [f"{source.path}: {note}" for source in self.sources for note in source.notes]
+
     def to_json(self) -> dict[str, Any]:
         """The report for programs."""
         return {"sources": [source.to_json() for source in self.sources]}
@@ -171,7 +192,7 @@ def _renames(rows: list[Row]) -> list[tuple[str, ...]]:
 
 
 def _without_numbers(name: str) -> str:
-    return ".".join("#" if segment.isdecimal() else segment for segment in name.split("."))
+    return "".join("#" if segment.isdecimal() else segment for segment in re.split(r"([./])", name))
 
 
 def _conversions(rows: Iterable[Row]) -> list[tuple[str, ...]]:

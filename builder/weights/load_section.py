@@ -8,9 +8,10 @@ from typing import Any
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Origin, Path, nearest
+from builder.weights.entries import WeightsError
 from builder.weights.keys import OriginOf, Rule, read_patterns, read_rules
 from builder.weights.resize import Resize, read_resize
-from builder.weights.sources import FORM, FindRun, misspelt
+from builder.weights.sources import FORM, RUN, FindRun, misspelt, settled
 
 KEYS = (
     "path", "into", "key", "weights", "rules", "shape", "missing", "unexpected", "strict", "min_loaded"
@@ -53,11 +54,21 @@ class SourceSpec:
     missing: Allowed
     unexpected: Allowed
     min_loaded: float | None
+    is_text: bool = False
 
     @property
     def origin(self) -> Origin:
         """Where it was written."""
         return self.origin_of(self.path)
+
+    @property
+    def place(self) -> Path:
+        """The config path of what is opened: that of the key `path`, or of the whole source if it is a text."""
+        return self.path if self.is_text else (*self.path, "path")
+
+    def unreadable(self, error: WeightsError) -> Fault:
+        """The fault of a file that can't be read."""
+        return Fault(error.message, self.place, self.origin_of(self.place), hint=error.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +82,12 @@ class LoadPlanSpec:
 def read_load(
     section: Any, origins: Origins, path: Path = ("load",), *, find_run: FindRun | None = None
 ) -> LoadPlanSpec:
-    """Read the section `load:`, a mapping or a list of mappings; None is no source.
+    """Read the section `load:`, a mapping or a list of mappings; None is no source, a text is a `path` alone.
 
     Raises:
         ConfigError: something is wrong that can be seen without opening a file.
     """
-    if isinstance(section, Mapping):
+    if isinstance(section, Mapping | str):
         read = [_read_source(section, path, origins.of)]
     elif isinstance(section, list | tuple) or section is None:
         read = [_read_source(item, (*path, index), origins.of) for index, item in enumerate(section or ())]
@@ -89,13 +100,37 @@ def read_load(
 
 
 def _not_a_source(raw: Any, path: Path, origin_of: OriginOf) -> Fault:
-    return Fault("this loads nothing", path, origin_of(path), raw, "a mapping with 'path', or a list of such")
+    return Fault("this loads nothing", path, origin_of(path), raw, "a path, a mapping with 'path', or a list of such")
+
+
+def resolved(spec: LoadPlanSpec) -> list[tuple[Path, str]]:
+    """Of each source that is a run, its place in the config, and a text for it that no later run changes.
+
+    The text is `run:FOLDER@WHICH`, the folder as `find_run` gives it.
+
+    Raises:
+        ConfigError: there is no such run, or it has no such checkpoint.
+    """
+    texts: list[tuple[Path, str]] = []
+    faults = []
+    for source in spec.sources:
+        try:
+            text = settled(source.source, spec.find_run)
+        except WeightsError as error:
+            faults.append(source.unreadable(error))
+        else:
+            texts += [(source.place, text)] if source.source.startswith(RUN) else []
+    if faults:
+        raise ConfigError(*faults)
+    return texts
 
 
 def _read_source(raw: Any, path: Path, origin_of: OriginOf) -> tuple[SourceSpec | None, list[Fault]]:
+    is_text = isinstance(raw, str)
+    raw = {"path": raw} if is_text else raw
     if not isinstance(raw, Mapping):
         return None, [_not_a_source(raw, path, origin_of)]
-    reader = _Reader(raw, path, origin_of, [])
+    reader = _Reader(raw, path, origin_of, [], is_text)
     reader.check_keys()
     rules, faults = read_rules(raw.get("rules") or [], (*path, "rules"), origin_of)
     reader.faults += faults
@@ -107,7 +142,7 @@ def _read_source(raw: Any, path: Path, origin_of: OriginOf) -> tuple[SourceSpec 
         reader.wrong("weights", "'key' says already which weights are taken", "'key' or 'weights', not both")
     spec = SourceSpec(
         path, origin_of, reader.source(), (reader.text("into") or ""), key, weights, rules, shapes, default,
-        reader.allowed("missing"), reader.allowed("unexpected"), reader.share(),
+        reader.allowed("missing"), reader.allowed("unexpected"), reader.share(), is_text,
     )  # fmt: skip
     reader.check_strict()
     return spec, reader.faults
@@ -121,6 +156,7 @@ class _Reader:
     path: Path
     origin_of: OriginOf
     faults: list[Fault]
+    is_text: bool = False
 
     def wrong(self, key: str, message: str, expected: str | None = None, near: tuple[str, ...] = ()) -> None:
         place = (*self.path, key)
@@ -149,7 +185,9 @@ class _Reader:
             return ""
         problem = misspelt(value)
         if problem is not None:
-            self.wrong("path", f"'path' can't be used: {problem}", f"a file, a folder, or {FORM}")
+            place = self.path if self.is_text else (*self.path, "path")
+            message, expected = f"'path' can't be used: {problem}", f"a file, a folder, or {FORM}"
+            self.faults.append(Fault(message, place, self.origin_of(place), value, expected))
         return value
 
     def share(self) -> float | None:
@@ -180,8 +218,14 @@ class _Reader:
         value, place = self.raw.get(key, "error"), (*self.path, key)
         if value in LENIENCY:
             return Allowed(value)
-        if not isinstance(value, Mapping) or list(value) != ["allow"]:
-            self.wrong(key, f"{key!r} can't be used", "error, warn, or {allow: [patterns]}", nearest(value, LENIENCY))
+        wrong = [name for name in value if name != "allow"] if isinstance(value, Mapping) else []
+        for name in wrong:
+            here, message = (*place, name), f"unknown key {name!r} of {key!r}"
+            self.faults.append(Fault(message, here, self.origin_of(here), None, "allow", nearest(name, ["allow"])))
+        if not isinstance(value, Mapping) or "allow" not in value:
+            if not wrong:
+                near = nearest(value, LENIENCY)
+                self.wrong(key, f"{key!r} can't be used", "error, warn, or {allow: [patterns]}", near)
             return Allowed()
         place = (*place, "allow")
         found, faults = read_patterns(value["allow"], place, self.origin_of(place))

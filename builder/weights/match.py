@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from builder import patterns
-from builder.errors import Fault, Path, printable
+from builder.errors import Fault, Path
 from builder.weights.collapse import collapse, collapsed_names
 from builder.weights.entries import WeightsError, WeightsFile
 from builder.weights.files import LIGHTNING_MODEL, WRAPPERS, open_weights
@@ -21,8 +21,10 @@ from builder.weights.load_section import Allowed, SourceSpec
 from builder.weights.resize import Fitting, Resize, Unfit, settle
 from builder.weights.sources import FindRun, located
 from builder.weights.targets import Target
+from builder.weights.wording import covering, few
 
-SHOWN = 6
+MOST_POLICIES = 4
+"""That are worth writing one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Copy:
 class Draft:
     """One source, matched with the model; `local` are the tensors of its submodule by their names there.
 
-    `rows` and `copies` are what fits, `skipped` and `differing` what doesn't, by a policy and against it.
+    `rows` and `copies` are what fits, `skipped` and `differing` what doesn't, by a policy and against it; `used` are
+    the patterns of policies that were asked.
     """
 
     spec: SourceSpec
@@ -63,6 +66,7 @@ class Draft:
     skipped: list[Row] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     differing: list[Row] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, key: str, message: str, **more: Any) -> None:
@@ -83,8 +87,7 @@ def match(
         path = located(spec.source, find_run)
         file = open_weights(path, key=spec.key, weights=spec.weights, keep=_kept(spec.rules, local))
     except WeightsError as error:
-        place = (*spec.path, "path")
-        return None, [Fault(error.message, place, spec.origin_of(place), hint=error.hint)]
+        return None, [spec.unreadable(error)]
     renamed, faults = apply_rules(spec.rules, file)
     place = (*spec.path, "rules")
     faults = faults or clashes(renamed, place, spec.origin_of(place))
@@ -117,6 +120,7 @@ def _kept(rules: Iterable[Rule], local: Mapping[str, Target]) -> list[str]:
 
 def _match_tensors(draft: Draft) -> None:
     differing: list[tuple[Row, str, str | None]] = []
+    reasons: dict[tuple[str, str | None], list[Row]] = {}
     for tensor in draft.renamed.tensors:
         target = draft.local.get(tensor.name)
         if target is None:
@@ -126,17 +130,38 @@ def _match_tensors(draft: Draft) -> None:
         else:
             _fit(draft, tensor, target, differing)
     draft.differing += [row for row, _, _ in differing]
-    for line in collapse((row.given, (row.source_shape, row.shape, why, hint)) for row, why, hint in differing):
-        source, shape, why, hint = line.common
-        is_have = "has" if line.count == 1 else "have"
-        message = f"{line.name!r} {is_have} the shape {list(source)} in the file and {list(shape)} in the model{why}"
-        pattern = re.sub(r"\{\d+\.\.\d+\}", "*", line.name)
-        draft.fault("shape", message, hint=hint or f"a policy settles it: shape: {{{pattern!r}: skip}}")
+    for row, why, hint in differing:
+        reasons.setdefault((why, hint), []).append(row)
+    for (why, hint), rows in reasons.items():
+        draft.fault("shape", _differ(rows) + why, hint=hint or _policies(draft, rows))
     _refuse_dtypes(draft)
 
 
+def _differ(rows: list[Row]) -> str:
+    """That the shapes of tensors differ, those that differ alike on one line, no more than a few."""
+    lines = collapse((row.given, (row.source_shape, row.shape)) for row in rows)
+    if len(lines) > 1:
+        shapes = [f"{line.name} {list(line.common[0])} → {list(line.common[1])}" for line in lines]
+        return f"{len(rows)} tensors have other shapes in the file than in the model: {few(shapes)}"
+    (line,), (source, shape) = lines, lines[0].common
+    is_have = "has" if line.count == 1 else "have"
+    return f"{line.name!r} {is_have} the shape {list(source)} in the file and {list(shape)} in the model"
+
+
+def _policies(draft: Draft, rows: list[Row]) -> str:
+    """The policies under which rows would be skipped."""
+    names = dict.fromkeys(row.given for row in rows)
+    starred = [re.sub(r"\{\d+\.\.\d+\}", "*", line) for line in collapsed_names(names)]
+    beginnings = covering(names, [name for name in draft.local if name not in names])
+    found = beginnings if len(beginnings) < len(starred) else starred
+    if len(found) > MOST_POLICIES:
+        return "a policy settles it: shape: skip"
+    written = ", ".join(f"{pattern!r}: skip" for pattern in found)
+    return f"a policy settles it: shape: {{{written}}}"
+
+
 def _fit(draft: Draft, tensor: Named, target: Target, differing: list[tuple[Row, str, str | None]]) -> None:
-    row, policy = _row(draft, tensor, target), _policy(draft.spec, tensor.name)
+    row, policy = _row(draft, tensor, target), _policy(draft, tensor.name)
     if policy == "skip":
         draft.skipped.append(row)
     elif not isinstance(policy, Resize):
@@ -153,11 +178,12 @@ def _fit(draft: Draft, tensor: Named, target: Target, differing: list[tuple[Row,
             _take(draft, tensor, target, fitting)
 
 
-def _policy(spec: SourceSpec, name: str) -> str | Resize:
-    for policy in spec.shapes:
+def _policy(draft: Draft, name: str) -> str | Resize:
+    for policy in draft.spec.shapes:
         if patterns.covers(policy.pattern, name):
+            draft.used.add(policy.pattern)
             return policy.what
-    return spec.default_shape
+    return draft.spec.default_shape
 
 
 def _take(draft: Draft, tensor: Named, target: Target, fitting: Fitting | None = None) -> None:
@@ -192,7 +218,7 @@ def _idle_patterns(draft: Draft) -> list[Fault]:
     faults = [
         _idle("no tensor of the model", policy.pattern, (*spec.path, "shape", policy.pattern), policy.origin, names)
         for policy in spec.shapes
-        if not _covers_any(policy.pattern, names)
+        if not covers_any(policy.pattern, names)
     ]
     for key, allowed, known, what in (
         ("missing", spec.missing, names, "no tensor of the model"),
@@ -201,12 +227,13 @@ def _idle_patterns(draft: Draft) -> list[Fault]:
         faults += [
             _idle(what, pattern, (*spec.path, key, "allow"), origin, known)
             for pattern, origin in allowed.patterns
-            if not _covers_any(pattern, known)
+            if not covers_any(pattern, known)
         ]
     return faults
 
 
-def _covers_any(pattern: str, names: Iterable[str]) -> bool:
+def covers_any(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a pattern matches one of these names, or an ancestor."""
     return any(patterns.covers(pattern, name) for name in names)
 
 
@@ -222,10 +249,3 @@ def permitted(allowed: Allowed, names: Iterable[str]) -> tuple[list[str], list[s
     for name in names:
         split[not any(patterns.covers(pattern, name) for pattern, _ in allowed.patterns)].append(name)
     return split
-
-
-def listed(names: Iterable[str], shown: int = SHOWN) -> str:
-    """Names on one line, layers that repeat collapsed, no more than a few."""
-    lines = collapsed_names(names)
-    more = f" and {len(lines) - shown} more" if len(lines) > shown else ""
-    return printable(", ".join(lines[:shown])) + more

@@ -31,7 +31,8 @@ def open_sharded(path: pathlib.Path, open_shard: Callable[[pathlib.Path], Weight
     extra = [key for shard in shards.values() for key in shard.entries if key not in places]
     notes = (f"left out, since the index doesn't name them: {', '.join(extra)}",) if extra else ()
     kind = f"{len(names)} shards, {shards[names[0]].format}" if names else "an index without shards"
-    return WeightsFile(path, kind, entries, lambda key: shards[places[key]].read(key), notes)
+    paths = tuple(path.parent / name for name in names)
+    return WeightsFile(path, kind, entries, lambda key: shards[places[key]].read(key), notes, shards=paths)
 
 
 def _weight_map(path: pathlib.Path) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Callable
 
 from builder.errors import BuilderError, nearest
 from builder.weights.entries import WeightsError
 
 RUN = "run:"
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 SUFFIX = ".ckpt"
 CHECKPOINTS = "checkpoints"
 FORM = "run:FOLDER@best, @last or @FILE"
@@ -19,6 +21,8 @@ FindRun = Callable[[str], pathlib.Path]
 
 def misspelt(path: str) -> str | None:
     """What is wrong with the text of a path; one clause, None if nothing is."""
+    if ADDRESS.match(path):
+        return "addresses aren't fetched; fetch the file, and give its path"
     if not path.startswith(RUN):
         return None if path else "it is empty"
     name, at, which = path.removeprefix(RUN).rpartition("@")
@@ -33,19 +37,37 @@ def located(path: str, find_run: FindRun | None) -> pathlib.Path:
     Raises:
         WeightsError: there is no such run, or it has no such checkpoint; names those that it has.
     """
-    if not path.startswith(RUN):
-        return pathlib.Path(path)
     problem = misspelt(path)
     if problem is not None:
-        raise WeightsError(f"{path!r} can't be used: {problem}", f"write {FORM}")
+        raise WeightsError(f"{path!r} can't be used: {problem}", f"write {FORM}" if path.startswith(RUN) else None)
+    if not path.startswith(RUN):
+        return pathlib.Path(path)
+    folder, which = _run(path, find_run)
+    return _checkpoint(folder / CHECKPOINTS, which)
+
+
+def settled(path: str, find_run: FindRun | None) -> str:
+    """The same path with the folder of the run in the place of its name, so that later runs don't change it.
+
+    Raises:
+        WeightsError: as `located` does.
+    """
+    located(path, find_run)
+    if not path.startswith(RUN):
+        return path
+    folder, which = _run(path, find_run)
+    return f"{RUN}{folder}@{which}"
+
+
+def _run(path: str, find_run: FindRun | None) -> tuple[pathlib.Path, str]:
+    """The folder of the run that a path names, and which checkpoint it asks for."""
     if find_run is None:
         raise WeightsError(f"{path!r} can't be used: runs aren't looked up here", "give the path of the checkpoint")
     name, _, which = path.removeprefix(RUN).rpartition("@")
     try:
-        folder = find_run(name) / CHECKPOINTS
+        return find_run(name), which
     except BuilderError as error:
         raise WeightsError(str(error)) from error
-    return _checkpoint(folder, which)
 
 
 def _checkpoint(folder: pathlib.Path, which: str) -> pathlib.Path:

@@ -46,6 +46,8 @@ def suggest(
         further: whether there are rules, after which these would come.
     """
     names: list[tuple[str, Shape]] = list(sources.items())
+    dots = _dotted(names, targets)
+    names = [(name.replace("/", "."), shape) for name, shape in names] if dots else names
     rules: list[tuple[str, str]] = []
     matched = _matched(names, targets)
     while len(rules) < MOST_RULES:
@@ -54,9 +56,15 @@ def suggest(
             break
         rules.append(best[:2])
         names, matched = _moved(names, *best[:2]), best[2]
-    if not rules or matched < least:
+    if not (rules or dots) or matched < least:
         return None
-    return Suggestion(_written(rules, names, targets), matched, len(sources), further)
+    return Suggestion(_written(rules, names, targets, dots), matched, len(sources), further)
+
+
+def _dotted(names: Sequence[tuple[str, Shape]], targets: Mapping[str, Shape]) -> list[str]:
+    """The rule for names with slashes, as in archives of NumPy, where the model has none."""
+    has = any("/" in name for name, _ in names) and not any("/" in name for name in targets)
+    return ["{rename: '/', to: '.'}"] if has else []
 
 
 def _matched(names: Sequence[tuple[str, Shape]], targets: Mapping[str, Shape]) -> int:
@@ -95,15 +103,20 @@ def _moved(names: Sequence[tuple[str, Shape]], a: str, b: str) -> list[tuple[str
     return [(b + name[len(a) :] if name.startswith(a) else name, shape) for name, shape in names]
 
 
-def _written(rules: Sequence[tuple[str, str]], names: Sequence[tuple[str, Shape]], targets: Mapping[str, Shape]) -> str:
-    """Rules as a config has them; where they fill a submodule, and nothing beside it, with `into`."""
+def _written(
+    rules: Sequence[tuple[str, str]], names: Sequence[tuple[str, Shape]], targets: Mapping[str, Shape], dots: list[str]
+) -> str:
+    """Rules as a config has them, after `dots`; where they fill a submodule, and nothing beside it, with `into`."""
+    if not rules:
+        return f"rules: [{dots[0]}]"
     met = {name for name, shape in names if targets.get(name) == shape}
     inside = {name for name in targets if rules[-1][1] and name.startswith(rules[-1][1])}
     if met != inside:
-        return f"rules: [{', '.join(map(_rule, rules))}]"
+        return f"rules: [{', '.join([*dots, *map(_rule, rules)])}]"
     *first, (a, b) = rules
     first += [(a, "")] if a else []
-    before = f"rules: [{', '.join(map(_rule, first))}] and " if first else ""
+    written = [*dots, *map(_rule, first)]
+    before = f"rules: [{', '.join(written)}] and " if written else ""
     return f"{before}into: {b.removesuffix('.')}"
 
 

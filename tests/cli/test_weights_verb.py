@@ -85,12 +85,36 @@ def test_two_files_that_differ_are_told_apart_and_the_exit_code_says_so(tmp_path
         "  head.weight  [2, 4]  [3, 4]\n"
         "of different values (3):\n"
         "  blocks.1.1.bias  [4]  float32           by at most 0\n"
-        "  blocks.2.1.bias  [4]  float32           by at most nan\n"
+        "  blocks.2.1.bias  [4]  float32           nan in b.pt only; else by at most 1\n"
         "  head.bias        [2]  float32, float64  by at most 0.25\n"
         "10 of 14 tensors that both have are equal, bit for bit\n"
     )
     told = json.loads(run(tmp_path, "weights", "a.pt", "b.pt", "--json").out)
     assert told["same"] is False and len(told["only_second"]) == 5 and len(told["equal"]) == 10
+
+
+def test_files_without_a_name_in_common_and_those_with_nan_are_told_apart(tmp_path):
+    one = {"both": [np.nan, 0.0], "first": [np.nan, 1.0], "second": [1.0, 0.0], "same": [np.nan, 1.0]}
+    other = {"both": [0.0, np.nan], "first": [0.5, 1.0], "second": [1.25, np.nan], "same": [np.nan, 1.0]}
+    np.savez(tmp_path / "a.npz", **{name: np.array(value) for name, value in one.items()})
+    np.savez(tmp_path / "b.npz", **{name: np.array(value) for name, value in other.items()})
+    np.savez(tmp_path / "c.npz", **{"x/0/w": np.ones(1), "x/1/w": np.ones(1)})
+    ran = run(tmp_path, "weights", "a.npz", "b.npz")
+    assert (ran.code, ran.out) == (
+        1,
+        "of different values (3):\n"
+        "  both    [2]  float64  nan in both, in different places\n"
+        "  first   [2]  float64  nan in a.npz only\n"
+        "  second  [2]  float64  nan in b.npz only; else by at most 0.25\n"
+        "1 of 4 tensors that both have are equal, bit for bit\n",
+    )
+    told = json.loads(run(tmp_path, "weights", "a.npz", "b.npz", "--json").out)["different"]
+    assert [(each["max_abs_difference"], each["nan_only"]) for each in told] == [
+        (0.0, [True, True]), (0.0, [True, False]), (0.25, [False, True]),
+    ]  # fmt: skip
+    ran = run(tmp_path, "weights", "c.npz", "a.npz")
+    assert ran.code == 1 and "only in c.npz (2):\n  x/{0..1}/w\n" in ran.out
+    assert ran.out.endswith("\nno tensor is in both\n")
 
 
 def test_a_run_s_checkpoint_and_the_weights_in_it_are_chosen(tmp_path):
@@ -104,12 +128,15 @@ def test_a_run_s_checkpoint_and_the_weights_in_it_are_chosen(tmp_path):
     assert "a  [2]" in run(tmp_path, "weights", "run:abcdef@best", "--ema").out
     assert "a  [2]" in run(tmp_path, "weights", "run:abcdef@best", "--key", "model_ema").out
     ran = run(tmp_path, "weights", "run:abcdef@lost")
-    assert ran.code == 1 and "there is no checkpoint 'lost' in outputs/digits/2026-01-01_00-00-00_abcdef" in ran.err
+    assert ran.code == 2 and "there is no checkpoint 'lost' in outputs/digits/2026-01-01_00-00-00_abcdef" in ran.err
 
 
 def test_what_is_wrong_is_told_in_one_line_with_the_way_out(tmp_path):
     ran = run(tmp_path, "weights", "a.pt")
-    assert (ran.code, ran.out, ran.err) == (1, "", "error: there is no file a.pt\n")
+    assert (ran.code, ran.out, ran.err) == (2, "", "error: there is no file a.pt\n")
+    ran = run(tmp_path, "weights", "https://x.y/z.pt")
+    said = "error: 'https://x.y/z.pt' can't be used: addresses aren't fetched; fetch the file, and give its path\n"
+    assert (ran.code, ran.err) == (2, said)
     torch.save(nn.Linear(1, 1), tmp_path / "a.pt")
     assert run(tmp_path, "weights", "a.pt").err == (
         "error: a.pt is not opened: it needs torch.nn.modules.linear.Linear, which may run code\n"

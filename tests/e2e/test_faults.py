@@ -60,7 +60,7 @@ CONFIGS = {
         {"configs/optimizer/mine.yaml": "type: SGD\nlr: 0.1\nmomentun: 0.9\n"},
         ["optimizer=mine"],
         "error: configs/optimizer/mine.yaml:3: optimizer.momentun: optimizer SGD has no argument 'momentun'\n"
-        "  expected: lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused\n"
+        "  expected: lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused, groups, no_decay, layer_decay\n"
         "  did you mean 'momentum'?\n",
     ),
     "a wrong type": (

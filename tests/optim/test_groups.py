@@ -1,4 +1,5 @@
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from optim_helpers import Tied, Vit, build, refusal, same, table, train, vit, we
 from torch import nn
 
 from builder.config.origin import Origins
+from builder.errors import ConfigError
 from builder.optim.optimizer import build_optimizer
 
 NAMES = [name for name, _ in Vit().named_parameters()]
@@ -122,7 +124,7 @@ def test_groups_that_differ_in_nothing_are_one_unless_they_are_named():
     assert groups["head + norm"][2] == ["norm.weight", "norm.bias", "head.weight", "head.bias"]
     named = [{"name": part, **group} for part, group in zip("abc", unnamed, strict=True)]
     assert list(table(build(vit(), **section, groups=named))) == ["a", "b", "c", "default"]
-    assert list(table(build(vit(), **section, layer_decay=1, no_decay="head"))) == ["default"]
+    assert list(table(build(vit(), **section, layer_decay=1, weight_decay=0, no_decay="head"))) == ["default"]
 
 
 def test_tied_parameters_lie_in_one_group_by_any_of_their_names():
@@ -214,7 +216,8 @@ def test_all_that_is_wrong_with_the_section_is_told_at_once():
         "  found:    'a/b'\n"
         "  expected: a text without '/'\n"
         "train.yaml:7: optimizer.groups[0].momentun: optimizer SGD has no argument 'momentun'\n"
-        "  expected: lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused\n"
+        "  expected: lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused, "
+        "name, select, layer_decay, type\n"
         "  did you mean 'momentum'?\n"
         "train.yaml:8: optimizer.groups[1]: a group selects parameters\n"
         "  found:    {'lr': 1}\n"
@@ -224,7 +227,68 @@ def test_all_that_is_wrong_with_the_section_is_told_at_once():
 
 def test_values_of_a_group_are_checked_as_the_optimiser_checks_its_own():
     text = refusal(vit(), type="AdamW", lr=0.1, groups=[{"select": "head", "lr": -1.0}])
-    assert text == "train.yaml:7: optimizer.groups[0]: optimizer 'AdamW' can't be made: Invalid learning rate: -1.0"
+    told = "train.yaml:7: optimizer.groups[0].lr: wrong value\n  found:    {}\n  expected: a number from 0 on"
+    assert text == told.format(-1.0)
+    assert refusal(vit(), type="AdamW", lr=0.1, groups=[{"select": "head", "lr": "fast"}]) == told.format("'fast'")
+    assert refusal(vit(), type="AdamW", lr=0.1, groups=[{"select": "head", "betas": [0.9, 2]}]) == (
+        "train.yaml:7: optimizer.groups[0].betas: "
+        "optimizer 'AdamW' can't be made: Invalid beta parameter at index 1: 2\n"
+        "  found:    [0.9, 2]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("decay", "said"),
+    [
+        (
+            {"rat": 0.5},
+            "layer_decay.rat: layer_decay has no key 'rat'\n  expected: rate, layers\n  did you mean 'rate'?",
+        ),
+        (
+            {"rate": 2},
+            "layer_decay.rate: this rate can't be used\n  found:    2\n  expected: a number above 0, at most 1",
+        ),
+        (
+            {"layers": ["**"]},
+            "layer_decay: layer_decay has no rate\n  found:    {'layers': ['**']}\n"
+            "  expected: rate: a number above 0, at most 1",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_layer_decay_is_told_where_it_stands(decay, said):
+    assert refusal(vit(), type="SGD", lr=0.1, layer_decay=decay) == f"train.yaml:3: optimizer.{said}"
+
+
+def test_a_layer_that_takes_nothing_is_refused():
+    decay = {"rate": 0.5, "layers": ["stem", "blocks", "blocks.0", "**"]}
+    assert refusal(vit(), type="SGD", lr=0.1, layer_decay=decay) == (
+        "train.yaml:3: optimizer.layer_decay.layers[2]: the layer 'blocks.0' is empty\n"
+        "  found:    'blocks.0'\n"
+        "  hint:     all that it selects lies in earlier layers: 'blocks'"
+    )
+    decay = {"rate": 0.5, "layers": [{"type": "ReLU"}, "**"]}
+    assert "hint:     what it selects holds no parameters" in refusal(vit(), type="SGD", lr=0.1, layer_decay=decay)
+
+
+def test_other_keys_of_the_section_and_of_a_group_are_among_those_expected():
+    known = "lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused"
+    assert refusal(vit(), type="AdamW", layer_deca=0.5, groups=[{"select": "head", "tpye": "SGD"}]) == (
+        "train.yaml:3: optimizer.layer_deca: optimizer AdamW has no argument 'layer_deca'\n"
+        f"  expected: {known}, groups, no_decay, layer_decay\n"
+        "  did you mean 'layer_decay'?\n"
+        "train.yaml:7: optimizer.groups[0].tpye: optimizer AdamW has no argument 'tpye'\n"
+        f"  expected: {known}, name, select, layer_decay, type\n"
+        "  did you mean 'type'?"
+    )
+
+
+def test_what_the_optimiser_refuses_has_no_faults_in_its_wake():
+    text = refusal(vit(), type="AdamW", fused=True, foreach=True, no_decay={"ndim": 1}, layer_decay=0.5)
+    assert text == (
+        "train.yaml:3: optimizer.fused: "
+        "optimizer 'AdamW' can't be made: RuntimeError: `fused` and `foreach` cannot be `True` together.\n"
+        "  found:    True"
+    )
 
 
 def test_a_selector_that_matches_nothing_is_told_with_near_names():
@@ -272,6 +336,15 @@ def test_no_decay_needs_a_weight_decay():
     )
 
 
+def test_no_decay_needs_a_weight_decay_that_somebody_asked_for():
+    assert refusal(vit(), type="SGD", lr=0.1, no_decay="head") == (
+        "train.yaml:5: optimizer.no_decay: SGD has a weight decay of 0, of which nothing can be left out\n"
+        "  expected: a `weight_decay`, or no `no_decay`"
+    )
+    groups = [{"select": "blocks", "weight_decay": 0.1}]
+    assert not build(vit(), type="SGD", lr=0.1, no_decay="blocks.0", groups=groups).notes
+
+
 def test_two_groups_cannot_have_one_name():
     text = refusal(vit(), type="SGD", groups=[{"name": "head", "select": "norm"}, {"select": "head"}])
     assert text == (
@@ -299,9 +372,6 @@ def test_what_has_another_form_is_told():
         "train.yaml:3: optimizer.groups: groups are a list\n"
         "  found:    {'head': {'lr': 1}}\n"
         "  expected: a list of mappings with `select`"
-    )
-    assert refusal(vit(), type="SGD", layer_decay={"rate": 0.5, "layer": ["stem"]}).endswith(
-        "  expected: a number above 0, at most 1, or {rate: …, layers: [selectors from the bottom up]}"
     )
     assert "layer_decay can't be used" in refusal(vit(), type="SGD", layer_decay=True)
     assert "unknown key 'nmae' of a selector" in refusal(vit(), type="SGD", groups=[{"select": {"nmae": "bias"}}])
@@ -368,3 +438,14 @@ def test_a_module_of_a_layer_is_selected_by_type():
     groups = table(build(vit(), type="SGD", groups=[{"name": "norms", "select": {"type": "LayerNorm"}, "lr": 1.0}]))
     assert len(groups["norms"][2]) == 8 and all("norm" in name for name in groups["norms"][2])
     assert isinstance(Vit().norm, nn.LayerNorm)
+
+
+def test_a_layer_is_missing_for_the_second_of_two_groups_with_the_same_layers():
+    model = nn.Sequential(OrderedDict(a=nn.Linear(2, 2), b=nn.Linear(2, 2), c=nn.Linear(2, 2)))
+    section = {
+        "type": "SGD", "lr": 0.1, "groups": [{"name": "head", "select": "c"}],
+        "layer_decay": {"rate": 0.5, "layers": ["a", "c"]},
+    }  # fmt: skip
+    with pytest.raises(ConfigError) as raised:
+        build_optimizer(model, section, Origins())
+    assert "parameters of the group 'default' lie in none of these layers: b.weight, b.bias" in str(raised.value)

@@ -82,9 +82,11 @@ def test_the_parameters_are_not_for_the_config_to_give():
     assert "given its 'params' by the builder" in refusal(nn.Linear(2, 2), {"type": "SGD", "params": []})
 
 
-def test_what_torch_refuses_is_told_at_the_section():
+def test_what_torch_refuses_is_told_at_the_argument():
     text = refusal(nn.Linear(2, 2), {"type": "AdamW", "lr": -1.0})
-    assert text == "train.yaml:3: optimizer: optimizer 'AdamW' can't be made: Invalid learning rate: -1.0"
+    assert text == (
+        "train.yaml:4: optimizer.lr: optimizer 'AdamW' can't be made: Invalid learning rate: -1.0\n  found:    -1.0"
+    )
 
 
 def test_an_unknown_optimizer_is_told_with_the_nearest():

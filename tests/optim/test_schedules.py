@@ -194,7 +194,7 @@ def test_values_for_other_groups_are_refused():
         ({"type": "CosineAnnealingLR", "interval": "step"}, 20),
         ({"type": "CosineAnnealingLR"}, 4),
         ({"type": "OneCycleLR", "interval": "step"}, 20),
-        ({"type": "OneCycleLR", "interval": "step", "epochs": 2, "steps_per_epoch": 3}, 6),
+        ({"type": "OneCycleLR", "interval": "step", "epochs": 5, "steps_per_epoch": 6}, 30),
     ],
 )
 def test_the_length_of_a_schedule_follows_from_the_training(section, length):
@@ -252,7 +252,7 @@ def test_formulas_that_cannot_be_used_are_refused():
 
 
 def test_a_formula_that_fails_later_says_where_it_stands():
-    given, scheduler = schedule({"type": "LambdaLR", "lr_lambda": "=1 / (3 - epoch)"})
+    given, scheduler = schedule({"type": "LambdaLR", "lr_lambda": "=1 / (3 - epoch)"}, steps={})
     with pytest.raises(ConfigError) as caught:
         curve(given, scheduler, 5)
     assert str(caught.value).startswith("train.yaml:5: scheduler.lr_lambda: division by zero")

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -323,6 +323,62 @@ def test_an_end_for_what_is_never_trained_is_noted():
     assert [str(note) for note in plan.notes()] == [
         "freeze.until: nothing begins to train at epoch 3: all of scale is never trained"
     ]
+
+
+IDLE = {
+    "an end while another rule holds for good": (
+        ["trunk", {"select": "trunk.0", "until": {"epoch": 1}}],
+        ["freeze[1].until: epoch 1 changes nothing: freeze[0] holds all of trunk.0 for good"],
+    ),
+    "a part of what is frozen": (
+        ["trunk", "trunk.0"], ["freeze[1]: this rule changes nothing: freeze[0] holds all of trunk.0 for good"],
+    ),
+    "the part first": (
+        ["trunk.0", "trunk"], ["freeze[0]: this rule changes nothing: freeze[1] holds all of trunk.0 for good"],
+    ),
+    "the same twice": (
+        ["trunk", "trunk"], ["freeze[1]: this rule changes nothing: freeze[0] holds all of trunk for good"],
+    ),
+    "an end before another's": (
+        [{"select": "trunk.0", "until": {"epoch": 1}}, {"select": "trunk", "until": {"epoch": 2}}],
+        ["freeze[0]: this rule changes nothing: freeze[1] holds all of trunk.0 until epoch 2"],
+    ),
+    "several together": (
+        ["trunk.0", "stem", {"select": ["trunk.0", "stem"], "until": {"step": 9}}],
+        ["freeze[2].until: step 9 changes nothing: freeze[0] and freeze[1] hold all of [trunk.0, stem] for good"],
+    ),
+    "what is never trained": ("scale", ["freeze: this rule changes nothing: all of scale is never trained"]),
+    "an end in the other unit": (
+        [{"select": "trunk", "until": {"epoch": 2}}, {"select": "trunk.0", "until": {"step": 1}}], [],
+    ),
+    "more than others hold": (["trunk.0", {"select": "trunk", "until": {"epoch": 1}}], []),
+    "a mode that others leave alone": (
+        [{"select": "trunk", "mode": "train"}, {"select": "trunk.1", "until": {"epoch": 1}}], [],
+    ),
+    "a part for good": ([{"select": "trunk", "until": {"epoch": 1}}, {"select": "trunk.0", "mode": "train"}], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_a_rule_that_changes_nothing_is_noted(case):
+    section, notes = IDLE[case]
+    assert [str(note) for note in plan_of(section).notes()] == notes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["trunk", "trunk.0", "trunk.1", "stem", "bias"]),
+                          st.sampled_from(["eval", "train"]), st.sampled_from([None, 1, 2])), max_size=4))  # fmt: skip
+def test_without_the_rules_that_are_noted_the_same_is_frozen(rules):
+    section = [
+        {"select": {"name": "bias"} if select == "bias" else select} | ({} if select == "bias" else {"mode": mode})
+        | ({} if until is None else {"until": {"epoch": until}})
+        for select, mode, until in rules
+    ]  # fmt: skip
+    plan = plan_of(section)
+    noted = {note.path[1] for note in plan.notes()}
+    rest = plan_of([rule for index, rule in enumerate(section) if index not in noted])
+    assert all(plan.state(epoch, 0) == rest.state(epoch, 0) for epoch in range(4))
+    assert rest.notes() == []
 
 
 def test_ends_compare_as_they_are():

@@ -120,6 +120,11 @@ def test_two_keys_that_become_one_name_are_refused(tmp_path):
         "  found:    ['a.weight', 'b.weight']\n"
         "  hint:     drop all but one, or write the rules so that they differ"
     )
+    torch.save({f"{tower}.{n}.w": torch.ones(1) for n in range(9) for tower in "ab"}, tmp_path / "a.pt")
+    assert refusal(Net(), section) == (
+        "train.yaml:7: load.rules: the rules give 9 names to more than one tensor each: head.{0..8}.w\n"
+        "  hint:     'a.0.w' and 'b.0.w' are both 'head.0.w'; drop all but one, or write the rules so that they differ"
+    )
 
 
 def test_a_regular_expression_that_would_run_for_ever_is_stopped(monkeypatch):
@@ -160,7 +165,17 @@ BAD = {
     "shape: {a: {resize: bicubic, channels: mean}}": "load.shape.a.channels: 'channels' can't be used",
     "missing: wran": "load.missing: 'missing' can't be used",
     "missing: {allow: [3]}": "load.missing.allow: this is no pattern",
-    "unexpected: {deny: x}": "load.unexpected: 'unexpected' can't be used",
+    "unexpected: {deny: x}": "load.unexpected.deny: unknown key 'deny' of 'unexpected'\n  expected: allow",
+    "missing: {alow: [a]}": (
+        "load.missing.alow: unknown key 'alow' of 'missing'\n  expected: allow\n  did you mean 'allow'?"
+    ),
+    "missing: {allow: a, but: b}": "load.missing.but: unknown key 'but' of 'missing'",
+    "missing: {}": "load.missing: 'missing' can't be used",
+    "path: https://x.y/z.pt": (
+        "load.path: 'path' can't be used: addresses aren't fetched; fetch the file, and give its path\n"
+        "  found:    'https://x.y/z.pt'"
+    ),
+    "path: hf://a/b": "load.path: 'path' can't be used: addresses aren't fetched",
     "min_loaded: 90": "load.min_loaded: 'min_loaded' can't be used",
     "min_loaded: true": "load.min_loaded: 'min_loaded' can't be used",
 }
@@ -186,8 +201,8 @@ def test_all_that_is_wrong_is_told_at_once():
     assert [fault.path for fault in caught.value.faults] == [
         ("load", 0, "rules", 0), ("load", 0, "rules", 1, "drop"), ("load", 0, "shape"), ("load", 1), ("load", 2),
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="a mapping with 'path', or a list of such"):
-        read_load("a.pt", ORIGINS)
+    with pytest.raises(ConfigError, match="a path, a mapping with 'path', or a list of such"):
+        read_load(3, ORIGINS)
 
 
 def test_an_unknown_submodule_names_the_nearest(tmp_path):

