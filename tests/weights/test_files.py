@@ -419,8 +419,9 @@ for path in paths:
     assert not any(parameter.any() for parameter in model.parameters())
 """
 
-BESIDES = 2 << 20
-"""Bytes that loading may take besides the tensor that it has in hand: the block that is hashed, and as much again."""
+BESIDES = 4 << 20
+"""Bytes that loading may take besides the tensor that it has in hand, a quarter of the largest: the block that is
+hashed, what copying in another dtype takes, and the allocator's arenas of a busy machine's threads."""
 
 
 def every_format(folder, width):
