@@ -61,10 +61,11 @@ def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
     experiment = pathlib.Path(name).parent
     folder = experiment if experiment.is_dir() and experiment.name else pathlib.Path(output_dir) / experiment
     runs = runs_in(folder.parent) if experiment.name and folder.is_dir() else []
-    finished = [run for run in runs if run.parent == folder and status.status(run).state == "finished"]
+    found = {run: status.status(run) for run in runs if run.parent == folder}
+    finished = {run: of.started for run, of in found.items() if of.state == "finished"}
     if finished:
-        return finished[-1]
-    if any(run.parent == folder for run in runs):
+        return max(finished, key=lambda run: finished[run])  # names tell runs of one second apart by a hash alone
+    if found:
         raise UsageError(f"no run {name!r}: none of the runs in {folder} is finished")
     experiments = dict.fromkeys(run.parent.name for run in runs_in(output_dir))
     near = nearest(str(experiment), experiments)

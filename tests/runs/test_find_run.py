@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from builder.errors import UsageError
@@ -96,6 +98,16 @@ def test_the_latest_of_an_experiment_is_its_newest_finished_run(sealed, tmp_path
     assert find_run(str(tmp_path / "digits" / "latest"), "elsewhere") == sealed[1]
     monkeypatch.chdir(tmp_path.parent)
     assert find_run(f"{tmp_path.name}/digits/latest", "elsewhere").resolve() == sealed[1]
+
+
+def test_the_latest_of_runs_that_began_in_one_second_is_the_one_that_began_last(tmp_path):
+    runs = []
+    for ending in "fe0a":  # names in no order of time
+        with open_run(tmp_path, "digits", config_yaml="", overrides=[], environment={}) as run:
+            run.seal("finished")
+        runs.append(run.path.rename(run.path.with_name(f"2026-01-01_00-00-00_{ending}0000000")))
+        time.sleep(0.005)
+    assert find_run("digits/latest", tmp_path) == runs[-1]
 
 
 @pytest.mark.parametrize(
