@@ -8,7 +8,7 @@ from typing import Any
 from builder import registry
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path
-from builder.lang.names import MODULE_API, spelling_problem
+from builder.lang.names import MODULE_API
 from builder.model.init_read import read_init
 from builder.model.read_forward import check_stack, read_forward
 from builder.model.read_nodes import read_block, read_layers
@@ -19,6 +19,7 @@ from builder.model.scope import (
     Library,
     NoLibrary,
     Reading,
+    is_spelt,
     read_mapping,
     read_value,
     refuse_unknown,
@@ -127,23 +128,11 @@ def _check_texts(raw: Mapping[str, Any], context: Context) -> None:
         if key in raw and not isinstance(raw[key], str | None):
             context.at(key).fault(f"{key!r} is text", found=raw[key])
     if isinstance(raw.get("name"), str):
-        _is_spelt(raw["name"], context.at("name"), "a class")
-
-
-def _is_spelt(name: str, context: Context, what: str) -> bool:
-    """Whether a name is one of Python's; a fault if it isn't."""
-    problem = spelling_problem(name)
-    if problem is not None:
-        context.fault(
-            f"{name!r} can't be the name of {what}",
-            expected="a Python name that doesn't begin with '_'",
-            hint=f"it {problem}" if name.isidentifier() and not name.startswith("_") else None,
-        )
-    return problem is None
+        is_spelt(raw["name"], context.at("name"), "a class")
 
 
 def _check_name(name: str, context: Context, what: str) -> None:
-    if not _is_spelt(name, context, f"an {what}"):
+    if not is_spelt(name, context, f"an {what}"):
         return
     if name in MODULE_API or name in ("i", "data"):
         owner = "the language" if name in ("i", "data") else "every torch.nn.Module"

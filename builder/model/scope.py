@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from builder.config.origin import Origins
 from builder.errors import Fault, Path, nearest
 from builder.lang.formula import Formula, parse_formula
+from builder.lang.names import spelling_problem
 from builder.lang.syntax import LangError
 from builder.model.spec import Definition, Place, Value
 
@@ -189,3 +190,15 @@ def evaluate(value: Value, names: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [evaluate(item, names) for item in value]
     return value
+
+
+def is_spelt(name: str, context: Context, what: str) -> bool:
+    """Whether a name is one of Python's; a fault if it isn't."""
+    problem = spelling_problem(name)
+    if problem is not None:
+        context.fault(
+            f"{name!r} can't be the name of {what}",
+            expected="a Python name that doesn't begin with '_'",
+            hint=f"it {problem}" if name.isidentifier() and not name.startswith("_") else None,
+        )
+    return problem is None

@@ -11,8 +11,8 @@ from builder.catalog.functions import constants
 from builder.errors import ConfigError, nearest
 from builder.lang.formula import Formula
 from builder.lang.forward import Expression, parse_expression
-from builder.lang.names import MODULE_API, spelling_problem
-from builder.model.scope import Context, read_formula, read_value, refuse_unknown
+from builder.lang.names import MODULE_API
+from builder.model.scope import Context, is_spelt, read_formula, read_value, refuse_unknown
 from builder.model.spec import Input, TensorSpec
 
 DTYPES = (
@@ -172,12 +172,5 @@ def _read_expression(raw: Any, context: Context) -> Expression | None:
 
 
 def _check_tensor_name(name: str, context: Context, what: str) -> None:
-    problem = spelling_problem(name)
-    if problem is not None:
-        context.fault(
-            f"{name!r} can't be the name of a {what}",
-            expected="a Python name that doesn't begin with '_'",
-            hint=f"it {problem}" if name.isidentifier() and not name.startswith("_") else None,
-        )
-    elif name in MODULE_API and what != "input":
+    if is_spelt(name, context, f"a {what}") and name in MODULE_API and what != "input":
         context.fault(f"{name!r} can't be the name of a {what}: every torch.nn.Module has it already")

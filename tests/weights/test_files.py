@@ -38,15 +38,20 @@ def refused(path, **options):
     return str(caught.value).replace(str(path), "FILE")
 
 
+def save(state, path):
+    """Write tensors in the format that the file's name says; those called legacy as PyTorch did before 1.6."""
+    if path.name == "a.safetensors":
+        save_file(dict(state), path)
+    elif path.suffix == ".npz":
+        np.savez(path, **{key: value.numpy() for key, value in state.items()})
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=path.stem != "legacy")
+
+
 @pytest.mark.parametrize("name", ["a.pt", "legacy.bin", "a.safetensors", "a.npz", "misnamed.safetensors"])
 def test_each_format_gives_names_shapes_dtypes_and_tensors_whatever_its_suffix(tmp_path, name):
     state, path = small().state_dict(), tmp_path / name
-    if name == "a.safetensors":
-        save_file(dict(state), path)
-    elif name == "a.npz":
-        np.savez(path, **{key: value.numpy() for key, value in state.items()})
-    else:
-        torch.save(state, path, _use_new_zipfile_serialization=name != "legacy.bin")
+    save(state, path)
     same(open_weights(path), state)
 
 
@@ -308,12 +313,7 @@ def test_a_file_without_named_tensors_is_told(tmp_path, content):
 @pytest.mark.parametrize("name", ["a.pt", "legacy.pt", "a.safetensors", "a.npz"])
 def test_a_file_that_is_cut_off_or_damaged_is_told_and_never_crashes(tmp_path, name):
     state, path = small().state_dict(), tmp_path / name
-    if name == "a.safetensors":
-        save_file(dict(state), path)
-    elif name == "a.npz":
-        np.savez(path, **{key: value.numpy() for key, value in state.items()})
-    else:
-        torch.save(state, path, _use_new_zipfile_serialization=name != "legacy.pt")
+    save(state, path)
     whole, chance = path.read_bytes(), random.Random(0)
     for cut in (1, 9, 40, len(whole) // 2, len(whole) - 2):
         path.write_bytes(whole[:cut])
