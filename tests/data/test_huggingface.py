@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from made_files import arrays_of, make_huggingface, make_tokenizer
 
 from builder.config.origin import Origins
 from builder.data.facts import Refusal
 from builder.data.huggingface import hugging_face
 from builder.data.load import load
 from builder.data.loader import WorkerLoader
+from made_files import arrays_of, make_huggingface, make_tokenizer
 
 
 def loaded(path, **section):

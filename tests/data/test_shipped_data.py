@@ -1,10 +1,10 @@
 import pytest
-from made_files import sections
 
 from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
 from builder.config.yaml_file import read_yaml
 from builder.data.load import load
+from made_files import sections
 
 CONFIGS = sorted((shipped_configs() / "data").glob("*.yaml"))
 ALONE = {"digits", "breast_cancer", "wine", "iris", "diabetes", "topics", "synthetic"}

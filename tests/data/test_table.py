@@ -5,7 +5,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from made_files import make_csv
 
 from builder.config.origin import Origins
 from builder.data.apply import apply
@@ -13,6 +12,7 @@ from builder.data.facts import Refusal
 from builder.data.load import load
 from builder.data.table import table
 from builder.errors import ConfigError, Origin
+from made_files import make_csv
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_files import make_text, make_tokenizer
 
 from builder.config.origin import Origins
 from builder.data.apply import apply
 from builder.data.facts import Refusal
 from builder.data.load import load
 from builder.data.text import text
+from made_files import make_text, make_tokenizer
 
 
 @pytest.fixture
