@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -298,7 +299,8 @@ def _describe(run: Run, ready: Prepared) -> None:
     data = ready.data
     run.write_json("data.json", {"facts": data.facts.values, "fingerprint": data.fingerprint(), "state": data.state})
     if not may_hold_secrets(composed):  # code has values only, no references
-        run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
+        with contextlib.suppress(ConfigError):  # what plain code can't say is told by `show code`
+            run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
 
 
 def _init_lines(ready: Prepared, initial: InitReport) -> list[str]:

@@ -174,12 +174,14 @@ def test_the_examples_of_the_language_do_what_the_text_says(played):
     assert {name: part.shape for name, part in layers(torch.randn(2, 16)).items()} == {"a": (2, 2), "b": (2, 3)}
     assert {"named.fc.weight", "numbered.0.weight", "gate.fc.weight", "heads.a.bias"} <= set(layers.state_dict())
     blocks = built(played, "blocks.yaml")
-    assert blocks.two.second.conv.out_channels == 64 and type(blocks.one).__name__ == "Twice"
+    assert blocks.two.second.conv.out_channels == 32 and type(blocks.one).__name__ == "Twice"
+    assert [type(part.act).__name__ for part in (blocks.one, blocks.two)] == ["ReLU", "GELU"]
 
 
 def test_the_examples_of_tensors_do_what_the_text_says(played):
     cosine = built(played, "cosine.yaml")
     assert cosine.mean.eq(0).all() and cosine.steps.tolist() == list(range(12))
+    assert cosine.shift is None and built(played, "cosine.yaml", bias=True).shift.shape == (5,)
     assert {*cosine.state_dict()} == {"weight", "scale", "mean"}
     x = torch.randn(4, 12)
     cosine(x)

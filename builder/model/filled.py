@@ -30,7 +30,7 @@ def filled(
     for name, argument in definition.args.items():
         names[name] = given[name] if name in given else evaluate(argument.default, names)
         out.setdefault("args", {})[name] = names[name]
-    if used := sorted(_library_blocks(definition)):
+    if used := sorted(_library_blocks(definition, found)):
         out["blocks"] = {name: copy.deepcopy(library.get(name).value) for name in used} | out.get("blocks", {})
     root = definition.place.path
     for path, sizes in _sizes_by_place(definition, found).items():
@@ -102,7 +102,7 @@ def _write(target: Any, path: Path, sizes: Mapping[str, Any]) -> None:
         target[last] = {"type": node["type"], **sizes} | node
 
 
-def _library_blocks(definition: Definition) -> set[str]:
+def _library_blocks(definition: Definition, found: Exploration) -> set[str]:
     used: set[str] = set()
 
     def visit(part: Definition) -> None:
@@ -121,4 +121,6 @@ def _library_blocks(definition: Definition) -> set[str]:
             visit(node.definition)
 
     visit(definition)
+    for node in found.nodes.values():  # those that formulas chose
+        visit_node(node)
     return used

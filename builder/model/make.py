@@ -23,13 +23,16 @@ from builder.model.pending import Names, Pending, Refused, Sizes, Sketched, key_
 from builder.model.recall import Recall
 from builder.model.scope import evaluate
 from builder.model.sizes import infer_sizes, inferable
-from builder.model.spec import Definition, Node, Place, Value
+from builder.model.spec import Definition, Node, Place, TensorSpec, Value
 from builder.model.stamp import Stamp, begin, is_watched, stamp_of
 from builder.weights.init_check import Standing
 from builder.weights.initialise import Rule, Touched, apply
 
 PLAIN = frozenset({int, float, bool, str, type(None)})
 """Types of values without formulas in them."""
+
+MAX_DEPTH = 64
+"""How deep layers may lie in one another, where their types are chosen."""
 
 MAX_MODULES = 100_000
 """Modules that one model may have; more is a mistake or an attack."""
@@ -144,7 +147,7 @@ class Maker:
         for node in nodes:
             name = str(len(parent._modules)) if numbered else node.name
             try:
-                if self._wanted(node, names):
+                if self.wanted(node, names):
                     if _is_taken(parent, name):
                         owner = "nn.Sequential" if isinstance(parent, nn.Sequential) else "nn.Module"
                         self.refuse(node.place, f"{name!r} can't be the name of a layer: every {owner} has it already")
@@ -160,13 +163,17 @@ class Maker:
         if refused:
             raise Refused
 
-    def _wanted(self, node: Node, names: Names) -> bool:
-        """Whether the condition holds on which a layer is made."""
-        if node.when is True:
+    def wanted(self, part: Node | TensorSpec, names: Names) -> bool:
+        """Whether the condition holds on which a layer, parameter or buffer is made.
+
+        Raises:
+            Refused: it can't be computed, or is no condition.
+        """
+        if part.when is True:
             return True
-        wanted = self.value(node.when, node.place, names)
+        wanted = self.value(part.when, part.place, names)
         if not isinstance(wanted, bool):
-            self.refuse(node.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
+            self.refuse(part.place, "'when' is true or false", found=wanted, expected="a condition, `=stride != 1`")
         return bool(wanted)
 
     def _node(self, node: Node, names: Names, path: str) -> nn.Module:
@@ -174,6 +181,8 @@ class Maker:
         if self.count > MAX_MODULES:
             place = node.place
             raise ConfigError(Fault(f"the model has more than {MAX_MODULES:,} modules", place.path, place.origin))
+        if node.kind == "choice":
+            node = self._chosen(node, names, path)
         if self.exploring:
             self.nodes[path] = node
         if node.kind == "layer":
@@ -182,6 +191,20 @@ class Maker:
         if node.init and self.recall is None:
             self._initialise(node.init, module, names)
         return module
+
+    def _chosen(self, node: Node, names: Names, path: str) -> Node:
+        """The node of the layer or block that a formula names."""
+        assert node.choice is not None and node.choose is not None
+        kind, place = self.value(node.choice, node.place, names), Place(node.place.origin, (*node.place.path, "type"))
+        if path.count(".") >= MAX_DEPTH:
+            self.refuse(place, f"layers lie more than {MAX_DEPTH} deep", found=f"{node.type}, which is {kind!r}")
+        if not isinstance(kind, str):
+            self.refuse(place, "'type' is the name of a layer or block", found=f"{node.type}, which is {kind!r}")
+        try:
+            return node.choose(kind)
+        except ConfigError as error:
+            self.faults.extend(fault for fault in error.faults if fault not in self.faults)
+            raise Refused from None
 
     def _composed(self, node: Node, names: Names, path: str) -> nn.Module:
         """A block, a definition of its own, or a container."""
@@ -273,6 +296,8 @@ class Maker:
         value = node.arguments[key]
         if not isinstance(value, Node):
             return _as_written_by_hand(node.target, key, self.value(value, node.argument_places[key], names))
+        if value.kind == "choice":
+            value = self._chosen(value, names, f"{path}.{key}")
         if value.kind == "layer" and inputs is not None:
             return self.layer(value, names, f"{path}.{key}", inputs)
         return self._node(value, names, f"{path}.{key}")

@@ -29,6 +29,12 @@ def add_tensor(maker: Maker, module: nn.Module, spec: TensorSpec, names: Names) 
     Raises:
         Refused: its value can't be computed, or its shape is none.
     """
+    if not maker.wanted(spec, names):
+        if spec.role == "parameter":
+            module.register_parameter(spec.name, None)
+        else:
+            module.register_buffer(spec.name, None, persistent=spec.persistent)
+        return
     if spec.value is not None:
         functions = {name: registry.functions.get(name) for name in spec.value.functions}
         try:

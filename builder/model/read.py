@@ -73,8 +73,7 @@ def _read_definition(raw: Any, context: Context, name: str, *, inherits: bool = 
         outer | frozenset(args),
         _block_scope(raw.get("blocks"), context),
     )
-    for block in inner.blocks.local:
-        read_block(block, inner.blocks.local[block], inner)
+    blocks = [read_block(block, source, inner) for block, source in inner.blocks.local.items()]
     inputs = read_inputs(raw.get("inputs"), inner.at("inputs"))
     parameters = read_tensors(raw.get("parameters"), "parameter", inner.at("parameters"))
     buffers = read_tensors(raw.get("buffers"), "buffer", inner.at("buffers"))
@@ -105,7 +104,7 @@ def _read_definition(raw: Any, context: Context, name: str, *, inherits: bool = 
         sections=tuple(key for key in raw if key in ("parameters", "buffers", "layers")),
         tie=tie,
         init=init,
-        rules=bool(init) or any(map(holds_rules, layers)),
+        rules=bool(init) or any(map(holds_rules, layers)) or any(block.rules for block in blocks if block is not None),
         count=count,
         sees_data="data" in outer and not inherits,
         outer_args=frozenset(forward.args) - frozenset(args) if forward is not None else frozenset(),

@@ -9,10 +9,11 @@ from typing import Any
 from builder import registry
 from builder.catalog.arguments import check_arguments
 from builder.errors import ConfigError, Fault, nearest
+from builder.lang.formula import Formula
 from builder.lang.names import MODULE_API
 from builder.model.features import Uncuttable, cut
 from builder.model.init_read import read_init
-from builder.model.scope import BlockSource, Context, read_mapping, read_value, refuse_unknown
+from builder.model.scope import BlockSource, Context, Reading, read_formula, read_mapping, read_value, refuse_unknown
 from builder.model.sizes import inferable
 from builder.model.spec import CONTAINERS, DEFINITION_KEYS, NODE_KEYS, Definition, Node, Value, class_name
 
@@ -83,19 +84,53 @@ def _read_node(raw: Any, context: Context, name: str, called: str) -> Node | Non
     if not isinstance(kind, str):
         context.at("type").fault("'type' is the name of a layer or block", found=kind)
         return None
+    if kind.startswith("="):
+        return _read_choice(raw, context, name)
     if kind in CONTAINERS:
         return _read_container(raw, context, name, called, kind)
     if kind == FEATURES:
         return _read_features(raw, context, name)
+    return _read_named(raw, context, name, kind, (*CONTAINERS, FEATURES))
+
+
+def _read_named(
+    raw: dict[str, Any], context: Context, name: str, kind: str, others: tuple[str, ...] = (), said: str | None = None
+) -> Node | None:
+    """A block or a layer by its name, `said` by a formula; `others` are names that would also do here."""
     source = context.blocks.find(kind)
     if source is not None:
         return _read_block_node(raw, context, name, source)
     if kind in registry.layers:
         return _read_layer(raw, context, name, kind)
-    choices = [*context.blocks.names(), *CONTAINERS, FEATURES, *registry.layers.names()]
-    context.at("type").fault(f"unknown layer type {kind!r}", nearest=nearest(kind, choices),
+    choices = [*context.blocks.names(), *others, *registry.layers.names()]
+    context.at("type").fault(f"unknown layer type {kind!r}", found=said, nearest=nearest(kind, choices),
                              hint="`builder registry layer` lists the layers")  # fmt: skip
     return None
+
+
+def _read_choice(raw: dict[str, Any], context: Context, name: str) -> Node | None:
+    """A layer or block whose type is a formula: `{type: =activation}`. What it names is read when the layer is made."""
+    _refuse_language_keys(raw, context, ("type", "args", "unused", "init"), "a layer whose type is a formula")
+    formula = read_formula(raw["type"], context.at("type"))
+    arguments, places = _arguments(raw, context)
+    init = read_init(raw.get("init"), context.at("init"))
+    known: dict[str, Node] = {}
+
+    def choose(kind: str) -> Node:
+        if kind not in known:
+            # Faults of its own: those of the definition have been told by then. Blocks are read once all the same.
+            reading = Reading(context.reading.define, blocks=context.reading.blocks)
+            here = Context(reading, context.origins, context.path, context.names, context.blocks)
+            node = _read_named({**raw, "type": kind}, here, name, kind, said=raw["type"])
+            if node is None or reading.faults:
+                raise ConfigError(*reading.faults)
+            known[kind] = replace(node, choice=formula)
+        return known[kind]
+
+    if not isinstance(formula, Formula):
+        return None
+    return Node(name, "choice", raw["type"], context.place, arguments, places, unused=bool(raw.get("unused", False)),
+                init=init, choice=formula, choose=choose)  # fmt: skip
 
 
 def _read_own_definition(raw: dict[str, Any], context: Context, name: str, called: str) -> Node | None:

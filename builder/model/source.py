@@ -10,6 +10,7 @@ from builder.errors import Path
 from builder.model.infer import Exploration
 from builder.model.pending import Names
 from builder.model.scope import evaluate
+from builder.model.source_choices import chosen
 from builder.model.source_class import ClassPrinter
 from builder.model.source_file import HELPERS, File
 from builder.model.source_init import function_lines, standings
@@ -35,7 +36,11 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
 
     Returns:
         Text as a formatter leaves it, in lines of 100 columns.
+
+    Raises:
+        ConfigError: something in it can't be said in such a file.
     """
+    definition, given = chosen(definition, given, data)
     first: dict[Path, Visit] = {}
     for visit in visits(definition, given, data):
         first.setdefault(visit.node.place.path, visit)

@@ -12,6 +12,7 @@ from torch import nn
 from builder import registry
 from builder.model.pending import Names
 from builder.model.source_file import File
+from builder.model.source_layout import INDENT
 from builder.model.source_names import parsed, sequence
 from builder.model.spec import Definition, TensorSpec
 
@@ -21,6 +22,16 @@ FILLED = {None: "zeros", "zeros_": "zeros", "ones_": "ones"}
 
 def tensor(file: File, spec: TensorSpec, names: Names) -> Iterator[str]:
     """The statements that make a parameter or buffer; `names` are what formulas see in some instance."""
+    if spec.when is True:
+        yield from _made(file, spec, names)
+        return
+    made = "\n".join(f"{INDENT}{line}" for text in _made(file, spec, names) for line in text.splitlines())
+    none = f"{INDENT}self.register_{spec.role}({spec.name!r}, None)"
+    yield f"if {file.value(spec.when)}:\n{made}\nelse:\n{none}"
+
+
+def _made(file: File, spec: TensorSpec, names: Names) -> Iterator[str]:
+    """The statements, whatever the condition."""
     if spec.value is not None:
         yield _registered(file, spec, _computed(file, spec, names))
     elif (filled := _filled(file, spec)) is not None:

@@ -71,6 +71,8 @@ def _children(
 
 
 def _visits(node: Node, names: Names, owner: str, path: str, loops: tuple[int, ...]) -> Iterator[Visit]:
+    if node.choose is not None:
+        node = node.choose(evaluate(node.choice, names))
     yield Visit(node, owner, path, names, loops)
     own = node.definition
     for key, value in node.arguments.items():
@@ -135,7 +137,7 @@ def repeat_counts(definition: Definition) -> frozenset[str]:
         others.update(part.forward.args if part.forward is not None else ())
         others.update(free_names([argument.default for argument in part.args.values()]))
         for spec in (*part.parameters, *part.buffers):
-            others.update(free_names([spec.shape, dict(spec.init_arguments)]))
+            others.update(free_names([spec.shape, dict(spec.init_arguments), spec.when]))
             others.update(spec.value.names if spec.value is not None else ())
         for node, _, _ in nodes_of(part):
             counts.update(free_names(node.repeat))

@@ -24,7 +24,7 @@ DEFINITION_KEYS = (
 NODE_KEYS = (*DEFINITION_KEYS, "type", "repeat", "layer", "unused")
 """Keys of a node that are the language's; a constructor argument of such a name goes under `args`."""
 
-Kind = Literal["layer", "block", "definition", "Sequential", "ModuleList", "ModuleDict"]
+Kind = Literal["layer", "block", "definition", "choice", "Sequential", "ModuleList", "ModuleDict"]
 
 Value = Any
 """A value of the config in which each `=…` text has become a `Formula` and each nested layer a `Node`."""
@@ -84,6 +84,8 @@ class TensorSpec:
     value: Expression | None = None
     persistent: bool = True
     requires_grad: bool = True
+    when: Value = True
+    """Whether it is made. Where it isn't, it is None, as `register_parameter(name, None)` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class Node:
     """One entry of `layers`.
 
     `target` makes a layer; `definition` is a block's or the node's own; `children` are a container's layers, or
-    `element` the one that it repeats. `arguments` are what the layer or block is given.
+    `element` the one that it repeats. `arguments` are what the layer or block is given. A `choice` has a formula for
+    its type: when it is made, `choose` gives the node of the layer or block that the formula names.
     """
 
     name: str
@@ -111,6 +114,10 @@ class Node:
     """Whether the layer is made. Where it isn't, it is None for a `forward`, and left out of a stack or container."""
     init: tuple[Rule, ...] = ()
     """Rules for its initial values, applied when it has been made."""
+    choice: Formula | None = None
+    """The formula for the type; also of a node that it chose."""
+    choose: Callable[[str], Node] | None = None
+    """Raises ConfigError: nothing has that name, or what has it doesn't take the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,6 @@ class Definition:
     init: tuple[Rule, ...] = ()
     """Rules for the initial values of all that it holds, applied when that has been made."""
     rules: bool = False
-    """Whether it holds any such rule, those of its layers and blocks among them."""
+    """Whether it holds any such rule, those of its layers and blocks among them, a block that nothing uses too."""
     count: int = 0
     """How many layers it holds as written, those of its blocks among them."""

@@ -25,8 +25,8 @@ PLAIN = ("int", "float", "str")
 """`dtype`s of inputs that are plain Python values (`bool` is a tensor's)."""
 
 INPUT_KEYS = ("shape", "dtype", "optional")
-PARAMETER_KEYS = ("shape", "init", "dtype", "requires_grad")
-BUFFER_KEYS = ("shape", "init", "value", "dtype", "persistent")
+PARAMETER_KEYS = ("shape", "init", "dtype", "requires_grad", "when")
+BUFFER_KEYS = ("shape", "init", "value", "dtype", "persistent", "when")
 
 
 def read_inputs(raw: Any, context: Context) -> tuple[Input, ...]:
@@ -126,6 +126,7 @@ def _read_tensor(name: str, raw: Any, role: Literal["parameter", "buffer"], cont
     return TensorSpec(
         name, role, context.place, shape, dtype, init, arguments, value,
         details.get("persistent", True) is True, details.get("requires_grad", True) is True,
+        read_value(details.get("when", True), context.at("when")),
     )  # fmt: skip
 
 
