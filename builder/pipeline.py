@@ -112,15 +112,17 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
         build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
         values["scheduler"] or None, origins, metrics=task.metric_names(), steps=_steps(values["trainer"], plans.steps),
     )  # fmt: skip
-    notes = (*data.notes, *_unused(data, task, values["task"]), *plans.notes(), *(schedule.notes if schedule else ()))
+    unused = _unused(data, task, values["task"])
+    notes = (*data.notes, *ready.chosen, *unused, *plans.notes(), *(schedule.notes if schedule else ()))
     for note in () if quiet else notes:
         print(f"note: {note}", file=sys.stderr)
-    return Prepared(composed, data, definition, found, task, plans)
+    return Prepared(composed, data, definition, found, ready.chosen, task, plans)
 
 
 def _unused(data: Data, task: Task, section: Mapping[str, Any]) -> list[str]:
     """Tensors of the data that neither the model nor the task takes, each as a note."""
     named = {"target", *task.inputs, *re.findall(r"\w+", repr(section))}
+    named |= {name for name, fact in data.facts.tensors.items() if 0 in fact.shape}  # which hold nothing
     return [f"data: neither the model nor the task takes {name!r}" for name in data.facts.tensors if name not in named]
 
 

@@ -24,6 +24,7 @@ import builder
 from builder.config.folders import shipped_configs
 from builder.lang.formula import parse_formula
 from command_line import ROOT, run
+from made_files import make_csv
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = ("trainer=cpu", "trainer.max_epochs=1")
@@ -110,6 +111,7 @@ class Player:
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     player = Player(tmp_path_factory.mktemp("readme"))
+    make_csv(player.folder / "my.csv")  # the reader's own
     for block in BLOCKS:
         player.play(block)
     return player

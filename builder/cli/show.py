@@ -48,7 +48,13 @@ def config(
 
 
 def _settled(composed: Composed) -> Composed:
-    """The config as it is trained: without the arguments that a changed type doesn't take."""
+    """The config as it is trained: with what suits the data, without the arguments that a changed type doesn't take."""
+    if composed.open:
+        from builder.preview import fitted
+
+        composed, _, chosen = fitted(composed)
+        for line in chosen:
+            print(f"note: {line}", file=sys.stderr)
     if not composed.superseded:
         return composed
     from builder.settle import settle

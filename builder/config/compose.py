@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.config import fits as fits_module
 from builder.config import overrides as override_module
 from builder.config.folders import BlockLibrary, blocks, groups, search_path, shipped_configs
 from builder.config.interpolation import resolve
@@ -35,6 +36,10 @@ class Composed:
     `values` holds it with its interpolations resolved, `unresolved` as they were written, both in plain Python.
     `origins` knows where each value was written, `choices` which config of each group was chosen, `search_path` where
     configs were looked for, `superseded` the arguments that were written for a `type` which was changed since.
+
+    `fits` are the groups that nobody chose, each with the choice that suits the data as far as its file says it. Where
+    it is None the group is still open: `refitted` fills it in, and applies the overrides that concern it. Until then
+    only `data` has its interpolations resolved.
     """
 
     unresolved: dict[str, Any]
@@ -44,6 +49,14 @@ class Composed:
     overrides: tuple[str, ...]
     search_path: tuple[Path, ...]
     superseded: tuple[Superseded, ...] = ()
+    fits: Mapping[str, str | None] = field(default_factory=dict)
+    config_name: str = "train"
+    config_dir: Path | None = None
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The groups for which nothing is chosen yet."""
+        return tuple(group for group, choice in self.fits.items() if choice is None)
 
     @property
     def config(self) -> DictConfig:
@@ -59,33 +72,62 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config
     Raises:
         ConfigError: a file, a choice, an override or an interpolation is wrong, or a value is missing.
     """
+    return _composed(overrides, config_name, config_dir, {})
+
+
+def refitted(composed: Composed, fits: Mapping[str, str]) -> Composed:
+    """The config composed again with choices for groups that nobody chose.
+
+    Raises:
+        ConfigError: as for `compose`.
+    """
+    return _composed(composed.overrides, composed.config_name, composed.config_dir, fits)
+
+
+def _composed(overrides: Sequence[str], config_name: str, config_dir: Path | None, fits: Mapping[str, str]) -> Composed:
     folders = search_path(config_dir)
-    listed = _listed(overrides, config_name, folders)
+    listed, found = _listed(overrides, config_name, folders, fits)
     types = Types()
     config, origins = _merged(listed.parts, types)
-    _override(listed, folders, config, origins)
+    _override(listed, folders, config, origins, [group for group, choice in found.items() if choice is None])
     types.note(config, origins)
     config = _filled(config, origins, listed.choices)
     if size(config) > MAX_NODES:
         raise ConfigError(Fault("too large a config", expected=f"at most {MAX_NODES:,} values"))
-    values = resolve(config, origins)
     superseded = types.superseded(config)
-    return Composed(config, values, origins, listed.choices, tuple(overrides), folders, superseded)
+    values = _resolved(config, origins, None in found.values())
+    return Composed(
+        config, values, origins, listed.choices, tuple(overrides), folders, superseded, found, config_name, config_dir
+    )
 
 
-def _listed(overrides: Sequence[str], config_name: str, folders: tuple[Path, ...]) -> DefaultsList:
-    """The defaults list; the faults of overrides and of files are raised together."""
+def _resolved(config: dict[Any, Any], origins: Origins, is_open: bool) -> dict[Any, Any]:
+    """The config with its interpolations resolved; of one that is still open only what its data may refer to."""
+    if not is_open:
+        return resolve(config, origins)
+    closed = {key: value for key, value in config.items() if key == "data" or not isinstance(value, dict | list)}
+    return {**config, **resolve(closed, origins)}
+
+
+def _listed(
+    overrides: Sequence[str], config_name: str, folders: tuple[Path, ...], fits: Mapping[str, str]
+) -> tuple[DefaultsList, dict[str, str | None]]:
+    """The defaults list, and the groups that nobody chose; the faults of overrides and of files are raised together."""
     from builder.config.defaults_list import compose_list
 
     faults: list[Fault] = []
     parsed = override_module.parse(overrides, faults)
     try:
         listed = compose_list(config_name, parsed, folders)
+        found = {**fits_module.stated(listed, folders), **fits}
+        known = {group: choice for group, choice in found.items() if choice is not None}
+        if known:
+            listed = compose_list(config_name, fits_module.chosen(parsed, known), folders)
     except ConfigError as error:
         raise ConfigError(*faults, *error.faults) from None
     if faults:
         raise ConfigError(*faults)
-    return listed
+    return listed, found
 
 
 def _merged(parts: Sequence[Part], types: Types) -> tuple[dict[Any, Any], Origins]:
@@ -108,19 +150,21 @@ def _merge_part(part: Part, config: dict[Any, Any], origins: Origins, faults: li
     def origin_of(path: ConfigPath) -> Origin | None:
         return known.get(path[depth:]) if len(path) > depth else file if path else None
 
-    write_out(config, part.package, part.content, origins)
-    content: Any = part.content
+    content: Any = fits_module.without(part.content, part.package)
+    write_out(config, part.package, content, origins)
     for key in reversed(part.package):
         content = {key: content}
     merge(config, content, (), origins, origin_of, faults)
 
 
-def _override(listed: DefaultsList, folders: Sequence[Path], config: dict[Any, Any], origins: Origins) -> None:
-    """Apply the overrides that aren't of groups, in their order."""
+def _override(
+    listed: DefaultsList, folders: Sequence[Path], config: dict[Any, Any], origins: Origins, open_: Sequence[str]
+) -> None:
+    """Apply the overrides that aren't of groups, in their order; those inside of groups that are open have to wait."""
     faults: list[Fault] = []
     for parsed in listed.value_overrides:
         override = override_module.value_override(parsed, groups(folders), faults)
-        if override is not None:
+        if override is not None and override.names[0] not in open_:
             override_module.apply(override, config, origins, faults)
     if faults:
         raise ConfigError(*faults)

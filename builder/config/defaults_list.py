@@ -50,11 +50,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DefaultsList:
-    """The parts in the order of merging, the choice of each group, and the overrides that aren't of groups."""
+    """The parts in the order of merging, the choice of each group, and the overrides that aren't of groups.
+
+    `open` are the groups for which nothing is chosen.
+    """
 
     parts: tuple[Part, ...]
     choices: dict[str, str]
     value_overrides: tuple[Override, ...]
+    open: frozenset[str] = frozenset()
 
 
 class _TooMany(Exception):
@@ -195,8 +199,10 @@ def compose_list(config_name: str, overrides: Sequence[Override], search_path: S
         raise ConfigError(*repository.faults)
     known = reversed(result.overrides.known_choices.items())  # Hydra walks from the last to the first
     choices = {group: choice for group, choice in known if choice is not None}
+    left_out = {override.key_or_group for override in overrides if override.value() == []}
+    unchosen = {group for group, choice in result.overrides.known_choices.items() if choice is None}
     parts = tuple(_part(default, repository) for default in result.defaults)
-    return DefaultsList(parts, choices, (*result.config_overrides, *rules))
+    return DefaultsList(parts, choices, (*result.config_overrides, *rules), frozenset(left_out | unchosen))
 
 
 @contextmanager

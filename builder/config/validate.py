@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from builder.config.compose import Composed
 
 
-def validate(composed: Composed) -> None:
+def validate(composed: Composed, section: str | None = None) -> None:
     """Check all sections of a config but the inside of `model` and the arguments of registered components.
+
+    With `section` only that one is checked.
 
     Raises:
         ConfigError: all that is wrong with them.
     """
     faults = list(faults_of(composed.values, composed.origins))
+    if section is not None:
+        faults = [fault for fault in faults if fault.path[:1] == (section,)]
     if faults:
         raise ConfigError(*(_as_written(fault, composed) for fault in faults))
 

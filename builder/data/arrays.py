@@ -76,8 +76,7 @@ def arrays(
     splits = {name: ArraySource(columns, rows, casts) for name, rows in indices.items()}
     state = {"type": "Arrays", "dtypes": {name: str(dtype).removeprefix("torch.") for name, dtype in casts.items()},
              "target": target}  # fmt: skip
-    fits = {"model": "mlp"} | ({"task": facts["task"]} if "task" in facts else {})
-    return Dataset(splits, facts, state, _notes(columns, casts), fits)
+    return Dataset(splits, facts, state, _notes(columns, casts))
 
 
 def apply_arrays(state: Mapping[str, Any], path: str | Mapping[str, str]) -> dict[str, Tensor]:
@@ -335,8 +334,9 @@ def _facts(
         count = int(classes.max()) + 1
         counts = np.bincount(classes[train], minlength=count).tolist()
         return facts | class_facts([str(i) for i in range(count)], counts) | {"task": "classification"}
-    if target is not None and target in columns and columns[target].dtype.kind == "f":
-        facts |= {"num_outputs": math.prod(columns[target].shape[1:]), "task": "regression"}
+    if target is not None and target in columns:
+        facts["num_outputs"] = math.prod(columns[target].shape[1:])
+        facts |= {"task": "regression"} if columns[target].dtype.kind == "f" else {}
     return facts
 
 

@@ -242,6 +242,8 @@ def _facts(train: ArrowSource, names: list[str] | None, tokenizer: str | None) -
         column = train.readers["target"].column
         counts = np.bincount(np.asarray(train.table[column])[train.rows], minlength=len(names)).tolist()
         facts |= class_facts(names, counts)
+    elif "target" in sample and sample["target"].is_floating_point():
+        facts["num_outputs"] = math.prod(sample["target"].shape[1:])
     if "x" in sample:
         shape = tuple(sample["x"].shape[1:])
         facts["num_features"] = math.prod(shape)

@@ -143,10 +143,11 @@ class TensorLoader:
 
     def _settle(self) -> None:
         """Read the samples into memory, or to their device, if they are to be there."""
-        if self.keep and not isinstance(self.source, TensorSource):
-            self.source = self.source.in_memory()
-        if self.device is not None and isinstance(self.source, TensorSource):
-            self.source = self.source.to(self.device)
+        with torch.inference_mode(False):  # evaluation may read them first, and they are there for training too
+            if self.keep and not isinstance(self.source, TensorSource):
+                self.source = self.source.in_memory()
+            if self.device is not None and isinstance(self.source, TensorSource):
+                self.source = self.source.to(self.device)
 
     def _changed(self, tickets: Iterator[Ticket], first: int, change: Change) -> Iterator[Batch]:
         sampler, epoch = self.sampler_, self.sampler_.epoch

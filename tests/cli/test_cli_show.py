@@ -94,6 +94,7 @@ class Composed:
     values: dict
     origins: Origins
     superseded: tuple = ()
+    open: tuple = ()
 
 
 @pytest.fixture

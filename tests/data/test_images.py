@@ -157,3 +157,10 @@ def test_pictures_of_different_sizes_need_a_size(path, tmp_path):
 @pytest.mark.parametrize("size", [0, [3], [3, -1]])
 def test_a_size_that_is_none_is_refused(path, size):
     assert refusal(path, size=size) == [("size", "no size of a picture")]
+
+
+def test_pictures_that_evaluation_reads_first_are_ordinary_tensors(path):
+    loader = loaded(path).loader("test")
+    with torch.inference_mode():
+        batches = list(loader)
+    assert not any(tensor.is_inference() for tensor in loader.source.tensors.values()) and batches

@@ -1,5 +1,6 @@
 import pytest
 
+from builder.config.fits import without
 from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
 from builder.config.yaml_file import read_yaml
@@ -17,7 +18,9 @@ def files(tmp_path_factory):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_loads(path, files):
-    data = load({**read_yaml(path).value, "batch_size": 8, **files.get(path.stem, {})}, 0, Origins())
+    data = load(
+        {**without(read_yaml(path).value, ("data",)), "batch_size": 8, **files.get(path.stem, {})}, 0, Origins()
+    )
     assert set(data.splits) == {"train", "val", "test"}
     batch = next(iter(data.loader("train")))
     assert data.facts.tensors.keys() == batch.keys()

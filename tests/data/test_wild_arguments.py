@@ -6,6 +6,7 @@ import pytest
 
 from builder import registry
 from builder.catalog.arguments import parameters_of
+from builder.config.fits import without
 from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
 from builder.config.yaml_file import read_yaml
@@ -28,7 +29,8 @@ def files(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("topics", "iris", "wine", "breast_cancer")])
 def test_wild_arguments_are_taken_or_refused(name, files):
-    section = {**read_yaml(shipped_configs() / "data" / f"{name}.yaml").value, "batch_size": 4, **files.get(name, {})}
+    shipped = read_yaml(shipped_configs() / "data" / f"{name}.yaml").value
+    section = {**without(shipped, ("data",)), "batch_size": 4, **files.get(name, {})}
     arguments = parameters_of(registry.datasets.get(section["type"])).accepts
     outcomes = set()
     for argument, value in itertools.product([*arguments, "transforms"], WILD):
