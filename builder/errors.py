@@ -72,6 +72,7 @@ class Fault:
 
     `message` says it in one clause without origin or path; `found` is the value as the user wrote it, `expected` what
     would have been right, `nearest` the valid names most like the one found, `hint` the way out if it needs words.
+    `givers` are the paths and origins of other values that what was found was computed from.
     """
 
     message: str
@@ -81,12 +82,14 @@ class Fault:
     expected: str | None = None
     nearest: Sequence[str] = ()
     hint: str | None = None
+    givers: Sequence[str] = ()
 
     def __str__(self) -> str:
         where = [part for part in (str(self.origin) if self.origin != DEFAULT else "", dotted(self.path)) if part]
         lines = [": ".join([*where, self.message])]
         if self.found is not None:
             lines.append(f"  found:    {_shown(self.found)}")
+        lines += [f"  from:     {giver}" for giver in self.givers]
         if self.expected is not None:
             lines.append(f"  expected: {self.expected}")
         if self.nearest:

@@ -26,6 +26,7 @@ from builder.model.pending import Names, Pending, Refused, Sizes, idle, settle
 from builder.model.record import Call, Shape
 from builder.model.sizes import inferable
 from builder.model.spec import Definition, Node
+from builder.model.whence import traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def explore(
         if not free or not maker.sizes:
             break
     if found is None:
-        raise ConfigError(failures[0])
+        raise ConfigError(*traced(failures[:1], maker))
     _refuse_idle(maker, model, "it was not called when the model was run")
     _complete(model, maker)
     return found
@@ -128,7 +129,7 @@ def _complete(model: nn.Module, maker: Maker) -> None:
                 if definition.frozen:  # what was pending when the rest of it was frozen
                     model.get_submodule(path).requires_grad_(False)
     except Refused:
-        raise ConfigError(*maker.faults) from None
+        raise ConfigError(*traced(maker.faults, maker)) from None
     _check_references(model, maker)
     check_rules(maker.rules)
 
@@ -165,7 +166,7 @@ def _make(definition: Definition, given: Names, data: Names) -> tuple[Maker, nn.
         with bounded(), torch.device("meta"), Exploring():
             return maker, maker.root(definition, given, data)
     except Refused:
-        raise ConfigError(*maker.faults) from None
+        raise ConfigError(*traced(maker.faults, maker)) from None
 
 
 def _check_references(model: nn.Module, maker: Maker) -> None:

@@ -37,6 +37,13 @@ CONFIGS = {
         ["model=mine"],
         "error: configs/model/mine.yaml:7: layers.fc: duplicate key\n  hint:     it stands on line 5 already\n",
     ),
+    "an argument of the model of the wrong type": (
+        {"configs/model/mine.yaml": MLP},
+        ["model=mine", "model.args.hidden=wide"],
+        "error: configs/model/mine.yaml:5: model.layers.fc.out_features: layer Linear can't take this value for "
+        "'out_features'\n  found:    'wide'\n  from:     model.args.hidden: override 'model.args.hidden=wide'\n"
+        "  expected: int\n",
+    ),
     "an unknown choice of a group": (
         {},
         ["optimizer=adamv"],
