@@ -78,7 +78,7 @@ def _list(file: WeightsFile, every: bool, as_json: bool) -> None:
         print_json({"path": file.path, "format": file.format, "notes": file.notes, "metadata": file.metadata,
                     "numbers": _numbers(file), "bytes": _bytes(file), "tensors": tensors})  # fmt: skip
         return
-    from builder.inspect.table import in_bytes, rounded
+    from builder.quantities import in_bytes, rounded
 
     size = f"{rounded(_numbers(file))} numbers, {in_bytes(_bytes(file))}"
     print(styled(f"{file.path}: {file.format}, {len(file.entries)} tensors, {size}", bold=True))
@@ -98,7 +98,7 @@ def _bytes(file: WeightsFile) -> int:
 
 
 def _rows(file: WeightsFile, every: bool) -> Iterable[Sequence[str]]:
-    from builder.inspect.table import in_bytes
+    from builder.quantities import in_bytes
     from builder.weights.load_report import dtype_name
 
     for name, entry, count in _lines([(name, _common(entry)) for name, entry in file.entries.items()], every):

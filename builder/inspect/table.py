@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builder.inspect.dimensions import NamedShape
 from builder.inspect.summary import Row, Summary, collapsed, walk
+from builder.quantities import in_bytes, rounded
 
 HEADER = ("layer", "type", "input", "output", "parameters", "FLOPs", "trained", "")
 RIGHT = (4, 5)
@@ -15,9 +16,6 @@ INPUT, PARAMETERS, TRAINED = 2, 4, 6
 SHORTENED = (1, 0, 3)
 """Columns whose cells are cut, in turn, where nothing else helps."""
 SHORTEST = 10
-
-UNITS = ("", " k", " M", " G", " T", " P", " E")
-BYTES = (" B", " KiB", " MiB", " GiB", " TiB", " PiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +140,3 @@ def _memory(summary: Summary) -> Iterator[str]:
 def _at(summary: Summary) -> str:
     sizes = ", ".join(f"{name}={size}" for name, size in summary.sizes.items())
     return f" at {sizes}" if sizes else ""
-
-
-def rounded(number: float) -> str:
-    """A count in three digits: `1.23 M`."""
-    return _scaled(number, 1000, UNITS)
-
-
-def in_bytes(number: float) -> str:
-    """A size in three digits: `1.23 MiB`."""
-    return _scaled(number, 1024, BYTES)
-
-
-def _scaled(number: float, base: int, units: Sequence[str]) -> str:
-    power = 0
-    while number >= 999.5 and power < len(units) - 1:
-        number, power = number / base, power + 1
-    digits = 0 if not power or number >= 99.95 else 1 if number >= 9.995 else 2
-    return f"{number:.{digits}f}{units[power]}"

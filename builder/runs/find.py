@@ -16,8 +16,10 @@ LATEST = "latest"
 _SHOWN = 5
 
 
-def runs_in(output_dir: pathlib.Path | str) -> list[pathlib.Path]:
+def runs_in(output_dir: pathlib.Path | str, *, only: str | None = None) -> list[pathlib.Path]:
     """All run folders `<output_dir>/<experiment>/<run>`, oldest first; none if the folder isn't there.
+
+    `only` is the one experiment whose runs are looked for.
 
     Raises:
         RunError: a folder can't be read.
@@ -25,7 +27,8 @@ def runs_in(output_dir: pathlib.Path | str) -> list[pathlib.Path]:
     root = pathlib.Path(output_dir)
     if not root.is_dir():
         return []
-    runs = [run for experiment in _folders(root) for run in _folders(experiment) if (run / status.FILE).is_file()]
+    experiments = _folders(root) if only is None else [root / only]
+    runs = [run for experiment in experiments for run in _folders(experiment) if (run / status.FILE).is_file()]
     return sorted(runs, key=lambda run: (run.name, str(run)))
 
 

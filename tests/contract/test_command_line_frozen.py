@@ -12,6 +12,9 @@ VERBS = {
     "show config": {"--json", "--origins"},
     "show model": {"--json", "--batch", "--depth"},
     "show select": {"--json"},
+    "runs list": {"--json", "--csv", "--where", "--sort", "--reverse", "-r", "--columns", "--limit", "-n"},
+    "runs compare": {"--json"},
+    "runs rm": {"--yes", "-y"},
     "weights": {"--json", "--all", "--key", "--ema"},
 }
 
