@@ -1,9 +1,10 @@
-"""Layers: every module class of `torch.nn`, by its own name."""
+"""Layers: every module class of `torch.nn`, by its own name, and parametrizations of a layer that is their argument."""
 
 from __future__ import annotations
 
 import torch.nn
 from torch.nn import modules
+from torch.nn.utils import parametrizations
 
 from builder.registry import layers
 
@@ -30,5 +31,11 @@ def is_layer(name: str) -> bool:
     return name not in EXCLUDED and not name.startswith(LAZY)
 
 
+PARAMETRIZED = ("spectral_norm", "weight_norm")
+"""Functions that give a layer back with a weight that is computed: `{type: spectral_norm, module: {type: Conv2d, …}}`.
+`orthogonal` isn't among them: it doesn't run on the meta device, where sizes are found."""
+
 for _name in filter(is_layer, modules.__all__):
     layers.register(_name, getattr(torch.nn, _name))
+for _name in PARAMETRIZED:
+    layers.register(_name, getattr(parametrizations, _name))

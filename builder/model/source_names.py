@@ -23,6 +23,7 @@ from builder.model.spec import Definition, Node
 NAMESPACES: tuple[tuple[str, ModuleType], ...] = (
     ("nn", nn), ("F", nn.functional), ("torch", torch), ("torch.linalg", torch.linalg), ("torch.fft", torch.fft),
     ("torch.special", torch.special), ("nn.init", nn.init),
+    ("nn.utils.parametrizations", nn.utils.parametrizations),
 )  # fmt: skip
 """Where objects of torch are looked for, as written."""
 

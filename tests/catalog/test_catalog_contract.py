@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional
 from torch.nn import init, modules
+from torch.nn.utils import parametrizations
 from torch.optim import lr_scheduler
 
 from builder import registry
@@ -152,9 +153,15 @@ def test_dtypes_and_numbers_are_constants():
 def test_every_public_module_class_is_a_layer_or_excluded():
     missing = [name for name in modules.__all__ if name not in registry.layers and not name.startswith(layers.LAZY)]
     assert sorted(missing) == sorted(layers.EXCLUDED)
-    for name in registry.layers:
+    for name in set(registry.layers) - set(layers.PARAMETRIZED):
         assert registry.layers.get(name) is getattr(torch.nn, name)
         assert issubclass(registry.layers.get(name), torch.nn.Module)
+
+
+def test_every_parametrization_is_a_layer_unless_it_does_not_run_without_values():
+    assert sorted({*layers.PARAMETRIZED, "orthogonal"}) == sorted(parametrizations.__all__)
+    with torch.device("meta"), pytest.raises(TypeError):  # when this fails, `orthogonal` can be a layer
+        parametrizations.orthogonal(torch.nn.Linear(8, 4))(torch.empty(2, 8))
 
 
 def test_every_lazy_module_has_a_layer_that_does_the_same():
