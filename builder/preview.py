@@ -20,6 +20,9 @@ from builder.config.yaml_file import parse_yaml
 from builder.data.fitting import fitting
 from builder.data.load import Data, load
 from builder.errors import DEFAULT, ConfigError, Fault, Origin, UsageError
+from builder.inspect.graph.draw import draw
+from builder.inspect.graph.level import Drawing
+from builder.inspect.graph.marks import frozen_words
 from builder.inspect.summary import Summary, summarise
 from builder.model.infer import Exploration, explore
 from builder.model.init_read import with_rules
@@ -154,6 +157,19 @@ def model_code(model: Composed | ModelFile) -> str:
     """
     definition, found, ready = _model_of(model)
     return source(definition, {}, {} if ready is None else ready.data.facts.values, found)
+
+
+def draw_model(model: Composed | ModelFile) -> Drawing:
+    """The drawing of a model, that of a config or of a file; what a config freezes at first is marked.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
+    definition, found, ready = _model_of(model)
+    plan = None
+    if ready is not None:
+        plan = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)
+    return draw(definition, found, frozen_words(found.model, plan))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,11 @@ def named_calls(definition: Definition, found: Exploration) -> dict[str, NamedCa
         except ConfigError:
             return None
 
-    calls = {call.path: call for call in found.calls}
+    return name_calls(actual, {call.path: call for call in found.calls}, run)
+
+
+def name_calls(actual: Sizes, calls: Mapping[str, Call], run: Run) -> dict[str, NamedCall]:
+    """Calls at the sizes `actual` by names; `run` gives them at other sizes, under the same keys."""
     names, points, runs = _experiment(actual, calls, run)
     speller = _Speller(names, points)
     return {path: _name(call, [calls.get(path) for calls in runs], speller) for path, call in calls.items()}

@@ -15,6 +15,7 @@ VERBS = {
     "runs list": {"--json", "--csv", "--where", "--sort", "--reverse", "-r", "--columns", "--limit", "-n"},
     "runs compare": {"--json"},
     "runs rm": {"--yes", "-y"},
+    "show graph": {"--output", "-o", "--depth"},
     "weights": {"--json", "--all", "--key", "--ema"},
 }
 

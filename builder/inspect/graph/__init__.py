@@ -1,0 +1,1 @@
+"""Draws an explored model: what flows where, as blocks that open."""
