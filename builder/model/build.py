@@ -26,7 +26,7 @@ from builder.weights.initialise import Touched
 
 def construct(
     definition: Definition, given: Names, data: Names, sizes: Sizes, device: torch.device | str | None = None,
-    *, touched: Touched | None = None,
+    *, touched: Touched | None = None, keeps: bool = False,
 ) -> nn.Module:  # fmt: skip
     """Make the model for real: what a hand-written constructor does, in its order.
 
@@ -37,12 +37,13 @@ def construct(
         sizes: the sizes that were left out, as `explore` or `find_sizes` found them.
         device: where parameters and buffers are made; `meta` makes them without memory and without initial values.
         touched: where it is noted what initialisation rules filled.
+        keeps: on the meta device, make buffers that no state dict holds for real, with their values.
 
     Raises:
         ConfigError: an initialiser refuses its arguments, or there isn't so much memory.
     """
     is_meta = device is not None and torch.device(device).type == "meta"
-    maker = Maker(exploring=False, sizes=sizes, draws=not is_meta, touched=touched)
+    maker = Maker(exploring=False, sizes=sizes, draws=not is_meta, keeps=keeps, touched=touched)
     context: Any = nullcontext()
     if device is not None and torch.device(device) != torch.device("cpu"):
         context = torch.device(device)

@@ -25,7 +25,7 @@ def filled(
     A size is written where its layer is written, so one that differs between the copies that are made of a layer stays
     left out; it is found again from the inputs.
     """
-    out: dict[str, Any] = copy.deepcopy(dict(raw))
+    out: dict[str, Any] = {"name": definition.name, **copy.deepcopy(dict(raw))}
     names: dict[str, Any] = {"data": data}
     for name, argument in definition.args.items():
         names[name] = given[name] if name in given else evaluate(argument.default, names)

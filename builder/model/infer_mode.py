@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import MethodDescriptorType
 from typing import Any
 
@@ -47,6 +48,11 @@ class SkipInit(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 return args[0] if func in FILLS else func(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def as_usual() -> AbstractContextManager[Any]:
+    """Within it tensors are made and filled as if neither a device nor a mode were set around it."""
+    return torch._C.DisableTorchFunction()
 
 
 def _initialises(func: Callable[..., Any]) -> bool:

@@ -68,6 +68,8 @@ class Maker:
     """Whether rules are noted in `rules` and not applied, without exploring."""
     draws: bool = True
     """Whether rules are applied: not on the meta device, where it can only be noted what they would fill."""
+    keeps: bool = False
+    """Whether buffers that no state dict holds have their values, though all else is on the meta device."""
     touched: Touched | None = None
     """Where it is noted what rules filled."""
     count: int = 0

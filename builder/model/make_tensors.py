@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from builder import registry
 from builder.errors import nearest
 from builder.lang.formula import Formula
+from builder.model.infer_mode import as_usual
 from builder.model.pending import Names, Pending
 from builder.model.spec import Place, TensorSpec
 from builder.weights.initialise import Cause
@@ -35,6 +37,24 @@ def add_tensor(maker: Maker, module: nn.Module, spec: TensorSpec, names: Names) 
         else:
             module.register_buffer(spec.name, None, persistent=spec.persistent)
         return
+    kept = maker.keeps and spec.role == "buffer" and not spec.persistent
+    with as_usual() if kept else nullcontext():
+        tensor = _value(maker, spec, names)
+    if spec.role == "parameter":
+        parameter = nn.Parameter(tensor, requires_grad=spec.requires_grad)
+        module.register_parameter(spec.name, parameter)
+        if maker.touched is not None:
+            maker.touched.note(parameter, Cause(_own(spec), spec.place.origin, _own(spec)))
+    else:
+        module.register_buffer(spec.name, tensor, persistent=spec.persistent)
+
+
+def _value(maker: Maker, spec: TensorSpec, names: Names) -> torch.Tensor:
+    """The first value of a parameter or buffer.
+
+    Raises:
+        Refused: it can't be computed, or its shape is none.
+    """
     if spec.value is not None:
         functions = {name: registry.functions.get(name) for name in spec.value.functions}
         try:
@@ -43,15 +63,7 @@ def add_tensor(maker: Maker, module: nn.Module, spec: TensorSpec, names: Names) 
             maker.refuse(spec.place, f"the value of buffer {spec.name!r} can't be computed: {first_line(error)}")
     else:
         tensor = _initialised(maker, spec, names)
-    if spec.dtype is not None:
-        tensor = tensor.to(getattr(torch, spec.dtype))
-    if spec.role == "parameter":
-        parameter = nn.Parameter(tensor, requires_grad=spec.requires_grad)
-        module.register_parameter(spec.name, parameter)
-        if maker.touched is not None:
-            maker.touched.note(parameter, Cause(_own(spec), spec.place.origin, _own(spec)))
-    else:
-        module.register_buffer(spec.name, tensor, persistent=spec.persistent)
+    return tensor if spec.dtype is None else tensor.to(getattr(torch, spec.dtype))
 
 
 def _initialised(maker: Maker, spec: TensorSpec, names: Names) -> torch.Tensor:

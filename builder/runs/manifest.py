@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 from typing import Any
 
 from builder.durable import told, write_json
+from builder.errors import RunError
 
 FILE = "manifest.json"
 _FILES = ("config.yaml", "model.yaml", "metrics.csv")
@@ -31,6 +33,43 @@ def write(run: pathlib.Path) -> None:
         RunError: the system refuses.
     """
     write_json(run / FILE, {"files": manifest(run)})
+
+
+def check(run: pathlib.Path, *names: str, cheap: int | None = None) -> None:
+    """See that files are as the run left them; those that the manifest doesn't list are passed over.
+
+    Args:
+        run: the run folder, which was sealed.
+        names: paths within it.
+        cheap: of larger files than so many bytes only the size is compared.
+
+    Raises:
+        RunError: one of them has changed, or can't be read.
+    """
+    known = _read(run)
+    for name in names:
+        if name not in known or not (path := run / name).is_file():
+            continue
+        size = path.stat().st_size
+        same = size == known[name].get("bytes")
+        if same and (cheap is None or size <= cheap):
+            same = _described(path)["sha256"] == known[name].get("sha256")
+        if not same:
+            what = "checksum" if size == known[name].get("bytes") else "size"
+            raise RunError(f"{path} isn't what the run left: its {what} differs from that in {FILE}")
+
+
+def _read(run: pathlib.Path) -> dict[str, dict[str, Any]]:
+    path = run / FILE
+    if not path.is_file():
+        return {}
+    with told("read", path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(text)["files"]
+        return {name: dict(each) for name, each in files.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RunError(f"cannot read {path}: it is damaged") from None
 
 
 def _described(path: pathlib.Path) -> dict[str, Any]:

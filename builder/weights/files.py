@@ -45,7 +45,7 @@ def open_weights(
     Args:
         path: a file of torch.save, safetensors, `.npz`, an index of shards, a checkpoint, or a folder.
         key: where the state dict lies in a file of torch.save, dotted; None: where checkpoints have it.
-        weights: `raw`, or `ema` for the moving average beside them.
+        weights: `raw`, `ema` for the moving average beside them, or `tested` for the one of both that Lightning tests.
         keep: prefixes that aren't taken off, of `module.`, `_orig_mod.` and `model.` (of Lightning).
 
     Raises:
@@ -105,7 +105,7 @@ def _open_file(path: pathlib.Path, key: str | None, weights: str) -> WeightsFile
     file = opener(path)
     if key is not None:
         raise WeightsError(f"{path} is {file.format}, in which there is no {key!r} to choose", "leave 'key' out")
-    if weights != "raw":
+    if weights == "ema":
         raise WeightsError(f"{path} is {file.format}, which doesn't tell EMA weights from raw ones")
     return file
 

@@ -45,7 +45,7 @@ def find_state(tree: Any, key: str | None, weights: str) -> Found:
     Args:
         tree: mappings and lists of tensors and plain values.
         key: where it lies, dotted; None: where checkpoints have it.
-        weights: `raw` or `ema`.
+        weights: `raw`, `ema`, or `tested`: the average in a checkpoint of Lightning's that was averaging, else `raw`.
 
     Raises:
         WeightsError: there is none, or several that may be meant; names them.
@@ -58,6 +58,8 @@ def find_state(tree: Any, key: str | None, weights: str) -> Found:
     if weights == "ema":
         return _found(tree, _ema(tree), ("the EMA weights",))
     notes = []
+    if weights == "tested" and _is_averaging(tree):
+        return _found(tree, (AVERAGED,), ("the average of the weights, which was tested",))
     if _is_averaging(tree):
         return _found(tree, (CURRENT,), ("the raw weights; 'weights: ema' takes their average",))
     if any(_holds(tree.get(name)) for name in EMA):

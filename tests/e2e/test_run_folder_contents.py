@@ -153,7 +153,7 @@ def test_model_yaml_builds_the_model_that_was_trained(trained, values):
     model = builder.build(trained.run / "model.yaml")
     theirs = builder.build(values["model"], data={"num_classes": 10}, inputs={"x": (2, 1, 8, 8)})
     shapes, expected = ({name: value.shape for name, value in one.state_dict().items()} for one in (model, theirs))
-    assert shapes == expected and type(model).__name__ == "Model"
+    assert shapes == expected and type(model).__name__ == "Cnn"
     assert yaml.safe_load((trained.run / "model.yaml").read_text())["args"] == {
         "channels": 8,
         "depth": 1,
