@@ -8,7 +8,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from builder.catalog.signatures import signature_of
@@ -23,11 +23,15 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """What a parameter takes: a test of plain values, their kinds in words, and the choices if they are fixed."""
+    """What a parameter takes: a test of plain values, their kinds in words, the choices if they are fixed.
+
+    `json` is what JSON Schema can say of it; it takes all that the test takes.
+    """
 
     test: Callable[[Any], bool]
     words: tuple[str, ...]
     choices: tuple[str, ...] = ()
+    json: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.words[0] if len(self.words) == 1 else f"{', '.join(self.words[:-1])} or {self.words[-1]}"
@@ -175,16 +179,18 @@ def accepts(annotation: Any) -> Accepts | None:
     return _MAPPING if origin in _MAPPINGS or annotation in _MAPPINGS else None
 
 
-_NULL = Accepts(lambda value: value is None, ("null",))
-_MAPPING = Accepts(lambda value: isinstance(value, Mapping), ("mapping",))
+_NULL = Accepts(lambda value: value is None, ("null",), json={"type": "null"})
+_MAPPING = Accepts(lambda value: isinstance(value, Mapping), ("mapping",), json={"type": "object"})
 _SIMPLE: dict[type, Accepts] = {
-    int: Accepts(lambda value: type(value) is int, ("int",)),
-    float: Accepts(lambda value: type(value) in (float, int), ("float",)),
-    bool: Accepts(lambda value: isinstance(value, bool), ("bool",)),
-    str: Accepts(lambda value: isinstance(value, str), ("str",)),
+    int: Accepts(lambda value: type(value) is int, ("int",), json={"type": "integer"}),
+    float: Accepts(lambda value: type(value) in (float, int), ("float",), json={"type": "number"}),
+    bool: Accepts(lambda value: isinstance(value, bool), ("bool",), json={"type": "boolean"}),
+    str: Accepts(lambda value: isinstance(value, str), ("str",), json={"type": "string"}),
     type(None): _NULL,
 }
-_TENSOR = Accepts(lambda value: type(value) in (int, float, list, tuple), ("tensor",))
+_TENSOR = Accepts(
+    lambda value: type(value) in (int, float, list, tuple), ("tensor",), json={"type": ["number", "array"]}
+)
 
 
 def _is_torch(annotation: Any, name: str) -> bool:
@@ -198,14 +204,16 @@ def _literal(choices: tuple[Any, ...]) -> Accepts:
     def test(value: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in choices)
 
-    return Accepts(test, words, texts)
+    return Accepts(test, words, texts, {"enum": list(choices)})
 
 
 def _either(members: Sequence[Accepts]) -> Accepts:
     tests = tuple(member.test for member in members)
     words = tuple(dict.fromkeys(word for member in members for word in member.words))
     choices = tuple(choice for member in members for choice in member.choices)
-    return Accepts(lambda value: any(test(value) for test in tests), words, choices)
+    shapes = list({str(member.json): member.json for member in members}.values())
+    json = {"anyOf": shapes} if len(shapes) > 1 else shapes[0]
+    return Accepts(lambda value: any(test(value) for test in tests), words, choices, json)
 
 
 def _tuple(inner: tuple[Any, ...]) -> Accepts:
@@ -223,7 +231,8 @@ def _tuple(inner: tuple[Any, ...]) -> Accepts:
             and all(_fits(member, item) for member, item in zip(members, value, strict=True))
         )
 
-    return Accepts(test, (f"list of {len(inner)}{of}",))
+    json = {"type": "array", "minItems": len(members), "maxItems": len(members)}
+    return Accepts(test, (f"list of {len(inner)}{of}",), json=json)
 
 
 def _sequence(inner: Any) -> Accepts:
@@ -232,7 +241,8 @@ def _sequence(inner: Any) -> Accepts:
     def test(value: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(member, item) for item in value)
 
-    return Accepts(test, (f"list of {member}" if member else "list",))
+    json = {"type": "array", "items": {} if member is None else member.json}
+    return Accepts(test, (f"list of {member}" if member else "list",), json=json)
 
 
 def _fits(member: Accepts | None, item: Any) -> bool:

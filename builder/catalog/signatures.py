@@ -73,7 +73,7 @@ def doc_line(target: object) -> str:
     paragraphs = (" ".join(paragraph.split()) for paragraph in prose(target).split("\n\n"))
     first = next((text for text in paragraphs if text and not text.startswith(("..", "Args:", "Note:"))), "")
     sentence = re.split(r"(?<=[.:])\s", first, maxsplit=1)[0]
-    return _plain(sentence).removesuffix(":") or _UNDOCUMENTED.get(_path(target), _NOTHING)[1]
+    return plain_text(sentence).removesuffix(":") or _UNDOCUMENTED.get(_path(target), _NOTHING)[1]
 
 
 def prose(target: object) -> str:
@@ -190,7 +190,8 @@ def _operator_call(target: object) -> str:
     return f"({', '.join('input' if argument.name == 'self' else argument.name for argument in schema.arguments)})"
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """A text of a docstring without the marks of reStructuredText."""
     text = re.sub(r"(`|\b[A-Za-z-]+)_(?=[\s.,)]|$)", r"\1", text)  # the links `text`_ and text_
     text = re.sub(r"\\text\{([^}]*)\}", r"\1", text)
     text = re.sub(r":math:`([^`]*)`", r"\1", text)

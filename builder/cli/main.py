@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, registry, runs, show, train, weights
+from builder.cli import check, registry, runs, schema, show, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
@@ -31,6 +31,7 @@ app.add_typer(show.app, name="show")
 app.command("registry")(takes_common(registry.registry))
 app.command("weights")(takes_common(weights.weights))
 app.add_typer(runs.app, name="runs")
+app.command("schema")(takes_common(schema.schema))
 
 
 @app.callback(invoke_without_command=True)

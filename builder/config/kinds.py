@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A set of values: what it is called, and whether a value is of it."""
+    """A set of values: what it is called, whether a value is of it, and what JSON Schema can say of it."""
 
     expected: str
     accepts: Callable[[Any], bool]
+    json: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,16 @@ def _is_number(value: object) -> bool:
 
 
 ANYTHING = Kind("anything", lambda value: True)
-TEXT = Kind("a text", lambda value: isinstance(value, str))
-FOLDER = Kind("the path of a folder", lambda value: isinstance(value, str) and value != "" and "\0" not in value)
-BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
-NULL = Kind("null", lambda value: value is None)
-MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))
-LIST = Kind("a list", lambda value: isinstance(value, list))
+TEXT = Kind("a text", lambda value: isinstance(value, str), {"type": "string"})
+FOLDER = Kind(
+    "the path of a folder",
+    lambda value: isinstance(value, str) and value != "" and "\0" not in value,
+    {"type": "string", "minLength": 1},
+)
+BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
+NULL = Kind("null", lambda value: value is None, {"type": "null"})
+MAPPING = Kind("a mapping", lambda value: isinstance(value, dict), {"type": "object"})
+LIST = Kind("a list", lambda value: isinstance(value, list), {"type": "array"})
 
 
 def integer(least: int | None = None, most: int | None = None, also: tuple[int, ...] = ()) -> Kind:
@@ -90,7 +95,9 @@ def integer(least: int | None = None, most: int | None = None, also: tuple[int, 
             return False
         return value in also or ((least is None or value >= least) and (most is None or value <= most))
 
-    return Kind(" or ".join([*map(str, also), _range("a whole number", least, most)]), accepts)
+    json = {"type": "integer", **_bounds(least, most)}
+    json = {"anyOf": [{"enum": list(also)}, json]} if also else json
+    return Kind(" or ".join([*map(str, also), _range("a whole number", least, most)]), accepts, json)
 
 
 def number(least: float | None = None, most: float | None = None) -> Kind:
@@ -99,18 +106,22 @@ def number(least: float | None = None, most: float | None = None) -> Kind:
     def accepts(value: Any) -> bool:
         return _is_number(value) and (least is None or value >= least) and (most is None or value <= most)
 
-    return Kind(_range("a number", least, most), accepts)
+    return Kind(_range("a number", least, most), accepts, {"type": "number", **_bounds(least, most)})
 
 
 def share() -> Kind:
     """Numbers with a decimal point from 0 to 1."""
-    return Kind("a share from 0.0 to 1.0", lambda value: isinstance(value, float) and 0 <= value <= 1)
+    return Kind(
+        "a share from 0.0 to 1.0",
+        lambda value: isinstance(value, float) and 0 <= value <= 1,
+        {"type": "number", **_bounds(0, 1)},
+    )
 
 
 def choice(*names: str | int) -> Kind:
     """One of a few values."""
     shown = ", ".join(str(name) for name in names)
-    return Kind(f"one of {shown}", lambda value: not isinstance(value, bool) and value in names)
+    return Kind(f"one of {shown}", lambda value: not isinstance(value, bool) and value in names, {"enum": list(names)})
 
 
 def items(kind: Kind) -> Kind:
@@ -118,13 +129,20 @@ def items(kind: Kind) -> Kind:
     return Kind(
         f"a list, each {kind.expected}",
         lambda value: isinstance(value, list) and all(kind.accepts(item) for item in value),
+        {"type": "array", "items": kind.json},
     )
 
 
 def either(*kinds: Kind) -> Kind:
     """Values of any of some kinds."""
     expected = ", or ".join(kind.expected for kind in kinds)
-    return Kind(expected, lambda value: any(kind.accepts(value) for kind in kinds))
+    return Kind(
+        expected, lambda value: any(kind.accepts(value) for kind in kinds), {"anyOf": [kind.json for kind in kinds]}
+    )
+
+
+def _bounds(least: float | None, most: float | None) -> dict[str, float]:
+    return {key: bound for key, bound in (("minimum", least), ("maximum", most)) if bound is not None}
 
 
 def _range(what: str, least: float | None, most: float | None) -> str:

@@ -17,6 +17,7 @@ VERBS = {
     "runs rm": {"--yes", "-y"},
     "show graph": {"--output", "-o", "--depth"},
     "weights": {"--json", "--all", "--key", "--ema"},
+    "schema": {"--output", "-o"},
 }
 
 

@@ -1,0 +1,98 @@
+"""What arguments are, in a line, where the docstrings of those that take them don't say it one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COMMON: Mapping[str, str] = {
+    "device": "where its tensors are made",
+    "dtype": "of its parameters",
+    "eps": "a small number that keeps a denominator from zero",
+    "dirpath": "the folder that it writes into, inside of the run's",
+}
+
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "layer": {
+        "min_value": "where the straight part begins",
+        "max_value": "where the straight part ends",
+        "mask_check": "whether the padding mask is checked before the fast path is taken",
+    },
+    "metric": {
+        "compute_on_cpu": "whether the state is kept on the CPU between updates",
+        "compute_with_cache": "whether a computed value is kept until the next update",
+        "dist_sync_fn": "the function that gathers the state of all processes",
+        "dist_sync_on_step": "whether the state of all processes is gathered at each step",
+        "distributed_available_fn": "the function that says whether there are several processes",
+        "process_group": "the processes whose state is gathered",
+        "sync_on_compute": "whether the state of all processes is gathered before a value is computed",
+        "high_pass_filter": "the kernel that finds edges",
+    },
+    "dataset": {
+        "path": "a file, or a folder of files",
+        "name": "which of scikit-learn's data sets",
+        "target": "what is to be predicted: a column, or an array's name",
+        "target_type": "class or number; null: by its values",
+        "columns": "what a column is, by its name, where its values don't say it",
+        "missing": "what stands for a missing value",
+        "missing_values": "texts that mean a missing value",
+        "encode": "categories as indices for an embedding, or as columns of x: onehot",
+        "separator": "between the fields of a line",
+        "comment": "how a line begins that is left out",
+        "standardise": "whether numbers are brought to mean 0 and standard deviation 1",
+        "standardise_target": "the same for a target that is a number",
+        "split": "fractions of train, val and test, or the name of a column that says which of them a row is in",
+        "groups": "a column whose equal rows stay in one split",
+        "fold": "which of num_folds folds is the val split; test stays what it is",
+        "num_folds": "into how many folds all but the test split is divided",
+        "seed": "what the division into splits follows from, instead of the config's",
+        "dtypes": "dtypes of arrays by their names, where they aren't the usual ones",
+        "tokenizer": "how a text becomes tokens",
+        "length": "the longest sequence, in tokens",
+        "stride": "tokens from the beginning of a window to that of the next",
+        "fit": "how pictures of other sizes are brought to one",
+        "token_column": "the column of the tokens, counted from 0",
+        "tag_column": "the column of the tags, counted from 0",
+        "lower": "whether letters become small ones",
+        "min_count": "how often a token occurs that gets a number of its own",
+        "num_samples": "how many samples are made",
+        "shape": "of a sample",
+        "num_classes": "how many classes there are",
+        "noise": "the standard deviation of what is added",
+    },
+    "transform": {
+        "of": "the tensors that are changed, by name",
+        "to": "the name of the tensor that it makes",
+        "target": "the tensor that holds the classes",
+        "num_classes": "how many classes there are",
+        "by": "how much, or the factor",
+        "add": "what is added after scaling",
+        "size": "height and width",
+        "p": "the probability of a change",
+        "fill": "the value that is filled in",
+        "dim": "the dimension that is reversed",
+        "alpha": "of the beta distribution that weights are drawn from",
+    },
+    "callback": {
+        "smallest": "the batch size that is tried first",
+        "largest": "the batch size beyond which none is tried",
+        "lowest": "the rate that is tried first",
+        "highest": "the rate that is tried last",
+        "steps": "how many steps are taken",
+        "wait": "how many steps pass before",
+        "norm": "the most that the norm of the gradients may be",
+        "value": "the most that a gradient's value may be",
+        "decay": "the share of the past in the average",
+        "update_every_n_steps": "optimiser steps between two updates of the average",
+        "update_starting_at_step": "the optimiser step at which averaging begins",
+        "backend": "of torch.compile",
+        "dynamic": "whether sizes may change without compiling again",
+        "fullgraph": "whether a break in the graph is an error",
+        "rows": "which samples are shown",
+        "count": "how many samples are shown",
+    },
+    "logger": {
+        "store_step": "whether the step is written beside each value",
+        "flush_secs": "seconds between two writes to disk",
+    },
+}
+"""Kind of a registry → argument → line."""
