@@ -10,6 +10,7 @@ from typing import Any
 from builder.catalog.argument_docs import argument_docs
 from builder.catalog.arguments import parameters_of
 from builder.catalog.signatures import doc_line, signature_of
+from builder.config import fits
 from builder.config.kinds import Section
 from builder.config.schema import TOP
 from builder.model.sizes import inferable
@@ -59,6 +60,9 @@ USES: Mapping[str, Uses] = {
 }
 """By kind of registry; functions aren't made, but called."""
 
+
+FILE_KEYS = ("defaults", fits.KEY)
+"""Keys of a file of such a section that don't become part of the config."""
 
 NAMED = {"metric": ("of",), "loss": ("of",), "transform": (), "callback": (), "logger": ()}
 """Kinds of components that stand under names or in lists, and the keys beside their arguments."""
@@ -117,7 +121,7 @@ def arguments(registry: Registry, name: str) -> Json:
             schema = any_of(schema, {"type": "object"}) if uses.loose and schema else schema
             line = docs.get(key, "") + (" (found where it is left out)" if key in found else "")
             properties[key] = described(schema, line, None if default is signature.empty else default)
-    return mapping(properties | dict.fromkeys((*uses.own, "defaults"), True), others=parameters.open, doc=doc)
+    return mapping(properties | dict.fromkeys((*uses.own, *FILE_KEYS), True), others=parameters.open, doc=doc)
 
 
 def required(registry: Registry, name: str) -> list[str]:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.config import fits
 from builder.config.kinds import Names
 from builder.config.schema import TOP
 from builder.errors import UsageError, nearest
 from builder.schema import components, language, sections
-from builder.schema.values import DEFS, Json, name_of, ref
+from builder.schema.values import DEFS, Json, mapping, name_of, ref
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = "schema.json"
@@ -45,6 +46,8 @@ def schema(blocks: Sequence[str], versions: Mapping[str, str]) -> Json:
     defs: Json = dict(DEFS)
     defs["defaults"] = {"description": "the configs that this one begins with", "type": "array",
                         "items": {"type": ["string", "object"]}}  # fmt: skip
+    choices = {group: {"type": "string"} for group in fits.GROUPS}
+    defs["fits"] = mapping(choices, doc="the model and the task that suit the data, where no other is chosen")
     defs |= dict(components.definitions()) | dict(language.definitions(blocks))
     defs |= {"model": _model(partial=False), "model.partial": _model(partial=True)}
     defs |= dict(sections.definitions())
@@ -91,7 +94,7 @@ def _with_defaults(schema: Json) -> Json:
         return schema | {"anyOf": [_with_defaults(one) for one in schema["anyOf"]]}
     if schema.get("type") != "object":
         return schema
-    return schema | {"properties": {"defaults": ref("defaults"), **schema.get("properties", {})}}
+    return schema | {"properties": {"defaults": ref("defaults"), "fits": ref("fits"), **schema.get("properties", {})}}
 
 
 def of_group(whole: Json, group: str) -> Json:

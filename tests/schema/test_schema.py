@@ -60,6 +60,7 @@ CHOICES = [(path.parent.name, path.stem) for path in FILES if path.parent != SHI
 TOLD = {  # what the command line has to say
     "data": {"table": ["data.path=x.csv", "data.target=y"], "*": ["data.path=x"]},
 }
+OPEN = {"model": "model=mlp", "task": "task=classification"}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids="/".join)
@@ -67,7 +68,8 @@ def test_every_composed_config_is_valid(group, name):
     known = TOLD.get(group, {})
     told = known.get(name, known.get("*", []) if "path" in read_yaml(SHIPPED / group / f"{name}.yaml").value or name in (
         "arrays", "huggingface", "images", "sequences", "text") else [])  # fmt: skip
-    composed = compose([f"{group}={name}", *(f"+{word}" for word in told)])
+    words = [f"{group}={name}", *(f"+{word}" for word in told)]
+    composed = compose([*words, *(OPEN[part] for part in compose(words).open)])
     assert refusals(composed.values) == []
     assert refusals(composed.unresolved) == []
 
