@@ -2,6 +2,10 @@
 
 import re
 
+import torch
+import yaml
+
+import builder
 from builder.lang.arithmetic import FUNCTIONS
 from builder.lang.names import BUILTINS, COLLECTION_METHODS, CONTEXTS, RESULT_FIELDS, TENSOR_ATTRIBUTES
 from builder.lang.syntax import CONSTRUCTS
@@ -46,3 +50,14 @@ def test_attributes():
 def test_what_is_left_out_of_python_and_what_is_written_in_its_place():
     table = TEXT.split("| --- | --- |\n")[1]
     assert {f"| {what} | {hint} |" for what, hint in CONSTRUCTS.values() if hint} == set(table.splitlines())
+
+
+def test_the_examples_build_and_run():
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
+    shaped = [block for block in blocks if "inputs" in block]
+    assert len(shaped) == 1 and len(blocks) > 1
+    model = builder.build(shaped[0])
+    assert model(torch.randn(2, 3, 16)).shape == (2, 3, 16)
+    assert type(model.act).__name__ == "GELU" and type(model.mlp.body).__name__ == "MLP"
+    for block in (block for block in blocks if "inputs" not in block):
+        builder.build({"inputs": {"x": ["B", 3, 32, 32]}, **block})

@@ -195,15 +195,13 @@ class Maker:
         return module
 
     def _chosen(self, node: Node, names: Names, path: str) -> Node:
-        """The node of the layer or block that a formula names."""
+        """The node of the layer or block that a formula chooses."""
         assert node.choice is not None and node.choose is not None
-        kind, place = self.value(node.choice, node.place, names), Place(node.place.origin, (*node.place.path, "type"))
         if path.count(".") >= MAX_DEPTH:
-            self.refuse(place, f"layers lie more than {MAX_DEPTH} deep", found=f"{node.type}, which is {kind!r}")
-        if not isinstance(kind, str):
-            self.refuse(place, "'type' is the name of a layer or block", found=f"{node.type}, which is {kind!r}")
+            self.refuse(node.place, f"layers lie more than {MAX_DEPTH} deep", found=node.type)
+        value = self.value(node.choice, node.place, names)
         try:
-            return node.choose(kind)
+            return node.choose(value)
         except ConfigError as error:
             self.faults.extend(fault for fault in error.faults if fault not in self.faults)
             raise Refused from None

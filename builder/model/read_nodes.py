@@ -109,28 +109,43 @@ def _read_named(
 
 
 def _read_choice(raw: dict[str, Any], context: Context, name: str) -> Node | None:
-    """A layer or block whose type is a formula: `{type: =activation}`. What it names is read when the layer is made."""
+    """A layer or block whose type is a formula: `{type: =activation}`. What it is gets read when the layer is made."""
     _refuse_language_keys(raw, context, ("type", "args", "unused", "init"), "a layer whose type is a formula")
     formula = read_formula(raw["type"], context.at("type"))
     arguments, places = _arguments(raw, context)
     init = read_init(raw.get("init"), context.at("init"))
+    rest = {key: value for key, value in raw.items() if key != "type"}
     known: dict[str, Node] = {}
 
-    def choose(kind: str) -> Node:
-        if kind not in known:
+    def choose(value: Any) -> Node:
+        key = repr(value)
+        if key not in known:
             # Faults of its own: those of the definition have been told by then. Blocks are read once all the same.
             reading = Reading(context.reading.define, blocks=context.reading.blocks)
             here = Context(reading, context.origins, context.path, context.names, context.blocks)
-            node = _read_named({**raw, "type": kind}, here, name, kind, said=raw["type"])
+            node = _read_chosen(value, rest, here, name, raw["type"])
             if node is None or reading.faults:
                 raise ConfigError(*reading.faults)
-            known[kind] = replace(node, choice=formula)
-        return known[kind]
+            known[key] = replace(node, choice=formula)
+        return known[key]
 
     if not isinstance(formula, Formula):
         return None
     return Node(name, "choice", raw["type"], context.place, arguments, places, unused=bool(raw.get("unused", False)),
                 init=init, choice=formula, choose=choose)  # fmt: skip
+
+
+def _read_chosen(value: Any, rest: dict[str, Any], context: Context, name: str, said: str) -> Node | None:
+    """The layer or block that the value of a formula describes, with the `rest` of what is said where it stands."""
+    if isinstance(value, dict) and isinstance(value.get("type"), str):
+        return read_node({**value, **rest}, context, name)
+    if isinstance(value, str):
+        return _read_named({"type": value, **rest}, context, name, value, said=said)
+    context.at("type").fault(
+        "'type' is the name of a layer or block", found=f"{said}, which is {value!r}",
+        expected="a name, or a mapping with a `type` and arguments"
+    )  # fmt: skip
+    return None
 
 
 def _read_own_definition(raw: dict[str, Any], context: Context, name: str, called: str) -> Node | None:
@@ -146,8 +161,10 @@ def _read_own_definition(raw: dict[str, Any], context: Context, name: str, calle
     return Node(name, "definition", definition.name, context.place, definition=definition, unused=bool(unused))
 
 
-def _arguments(raw: dict[str, Any], context: Context) -> tuple[dict[str, Value], dict[str, Any]]:
-    """The constructor's arguments of a node, and the place of each."""
+def _arguments(
+    raw: dict[str, Any], context: Context, *, of_block: bool = False
+) -> tuple[dict[str, Value], dict[str, Any]]:
+    """The constructor's arguments of a node, and the place of each. A layer that a block is given is left a mapping."""
     places = {key: context.at(key) for key in raw if key not in NODE_KEYS}
     values = {key: raw[key] for key in places}
     for key, value in read_mapping(raw.get("args"), context.at("args"), "'args' of a layer").items():
@@ -158,7 +175,7 @@ def _arguments(raw: dict[str, Any], context: Context) -> tuple[dict[str, Value],
     def nested(item: Any, here: Context) -> Node | None:
         return read_node(item, here, str(here.path[-1]))
 
-    read = {key: read_value(value, places[key], nested) for key, value in values.items()}
+    read = {key: read_value(value, places[key], None if of_block else nested) for key, value in values.items()}
     return read, {key: place.place for key, place in places.items()}
 
 
@@ -228,7 +245,7 @@ def _read_features(raw: dict[str, Any], context: Context, name: str) -> Node | N
 def _read_block_node(raw: dict[str, Any], context: Context, name: str, source: BlockSource) -> Node | None:
     _refuse_language_keys(raw, context, ("type", "args", "unused", "init"), f"block {source.name}")
     definition = read_block(source.name, source, context.at("type"))
-    arguments, places = _arguments(raw, context)
+    arguments, places = _arguments(raw, context, of_block=True)
     if definition is None:
         return None
     for key in arguments:

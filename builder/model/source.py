@@ -55,7 +55,7 @@ def source(definition: Definition, given: Names, data: Names, found: Exploration
         standings=standings(definition, given, data, found.sizes),
     )
     file.imports.taken.update(HELPERS)
-    for part in reversed(parts):  # the model itself first, so that its name is its own
+    for part in (definition, *(part for part in parts if part is not definition)):  # its name is its own
         file.names[part.place.path] = file.imports.unique(_class_name(part.name))
     texts = ["\n".join(text) for text in _classes(file, parts, instances, given)]
     helpers = [text for name, text in HELPERS.items() if name in file.helpers]

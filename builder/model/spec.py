@@ -94,7 +94,7 @@ class Node:
 
     `target` makes a layer; `definition` is a block's or the node's own; `children` are a container's layers, or
     `element` the one that it repeats. `arguments` are what the layer or block is given. A `choice` has a formula for
-    its type: when it is made, `choose` gives the node of the layer or block that the formula names.
+    its type: when it is made, `choose` gives the node of the layer or block that the formula's value describes.
     """
 
     name: str
@@ -116,8 +116,9 @@ class Node:
     """Rules for its initial values, applied when it has been made."""
     choice: Formula | None = None
     """The formula for the type; also of a node that it chose."""
-    choose: Callable[[str], Node] | None = None
-    """Raises ConfigError: nothing has that name, or what has it doesn't take the arguments."""
+    choose: Callable[[Any], Node] | None = None
+    """Takes a name, or a mapping with a `type` and arguments. Raises ConfigError: it is neither, nothing has that name,
+    or what has it doesn't take the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
