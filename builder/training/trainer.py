@@ -19,6 +19,7 @@ from builder.errors import ConfigError, Fault, Path
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
 from builder.training.loggers import make_logger, read_loggers
+from builder.training.loop import trim
 from builder.training.progress import ProgressBar
 from builder.training.quiet import quiet_lightning
 from builder.training.task import Task
@@ -106,7 +107,7 @@ def make_trainer(
         arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
     arguments.setdefault("enable_model_summary", False)
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **arguments,
             enable_progress_bar=any(isinstance(callback, LightningBar) for callback in (*callbacks, *configured)),
             callbacks=[*callbacks, *configured],
@@ -117,3 +118,5 @@ def make_trainer(
     except (MisconfigurationException, TypeError, ValueError) as error:
         place = ("trainer",)
         raise ConfigError(Fault(f"Lightning refuses the trainer: {error}", place, origins.of(place))) from error
+    trim(trainer)
+    return trainer
