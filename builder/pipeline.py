@@ -35,6 +35,8 @@ from builder.runs.folder import Run, check_name, one_line, open_run
 from builder.runs.git import repository
 from builder.training.fit import FitResult, fit
 from builder.training.freezing import Freezing
+from builder.training.hooks.callback import Hooks
+from builder.training.hooks.plan import PlannedHook, plan_hooks
 from builder.training.phase import try_out
 from builder.training.rates import GroupRates
 from builder.training.seeding import reseed
@@ -53,6 +55,7 @@ class Prepared(Explored):
 
     task: Task
     plans: Plans
+    hooks: tuple[PlannedHook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,20 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     notes = (*data.notes, *ready.chosen, *unused, *plans.notes(), *(schedule.notes if schedule else ()))
     for note in () if quiet else notes:
         print(f"note: {note}", file=sys.stderr)
-    return Prepared(composed, data, definition, found, ready.chosen, task, plans)
+    return Prepared(composed, data, definition, found, ready.chosen, task, plans, _hooks(ready, plans))
+
+
+def _hooks(ready: Explored, plans: Plans) -> tuple[PlannedHook, ...]:
+    """The hooks of the config, laid beside its model."""
+    found, values = ready.found, ready.composed.values
+    if not values["hooks"]:
+        return ()
+    sizes = [len(value) for value in found.inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
+    return plan_hooks(
+        values, ready.composed.origins, found.model,
+        given={call.path: call.outputs for call in found.calls} if found.ran else None,
+        trainable=plans.frozen.ever_trainable, growth=ready.data.batch_size / max(sizes, default=1),
+    )  # fmt: skip
 
 
 def _unused(data: Data, task: Task, section: Mapping[str, Any]) -> list[str]:
@@ -261,6 +277,8 @@ def _fit(
     values, origins = ready.composed.values, ready.composed.origins
     section, frozen = values["scheduler"] or None, ready.plans.frozen
     callbacks = [*([Freezing(frozen)] if frozen.rules else []), GroupRates()]
+    if ready.hooks:
+        callbacks.append(Hooks(ready.hooks, values["seed"], run_dir))
 
     def optimizer(module: nn.Module) -> Optimizer:
         with frozen.unfrozen(module):  # a selector may ask for what requires a gradient

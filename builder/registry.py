@@ -130,12 +130,13 @@ datasets = Registry("dataset", ("builder.data.datasets",))
 transforms = Registry("transform", ("builder.data.transforms",))
 callbacks = Registry("callback", ("builder.training.callbacks",))
 loggers = Registry("logger", ("builder.training.loggers",))
+hooks = Registry("hook", ("builder.training.hooks.functions",))
 
 registries: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
         layers, functions, initialisers, losses, metrics, optimizers, schedulers, datasets, transforms,
-        callbacks, loggers,
+        callbacks, loggers, hooks,
     )
 }  # fmt: skip
 """All registries by kind, in the order in which they are listed."""

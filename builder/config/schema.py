@@ -156,6 +156,32 @@ FREEZE = Section(
     short=either(NULL, either(LIST, TEXT)),
 )
 
+HOOK = Section(
+    "a hook, which does one thing to what it selects; or null for none",
+    {
+        "select": Field("which modules or parameters; null: all", ANYTHING),
+        "of": Field(
+            "what it is about",
+            choice("activations", "gradients", "weights", "updates", "weight_gradients"),
+        ),
+        "every_n_steps": Field("after how many optimiser steps it is due", integer(1)),
+        "record": Field(
+            "statistics for the loggers: mean, std, norm, zeros, non_finite, histogram", either(LIST, TEXT)
+        ),
+        "save": Field("what is written into files of the run folder", choice("activations", "gradients")),
+        "keep": Field("how many of these files are kept", integer(1), 10),
+        "max_mb": Field("MiB that one of these files may hold", number(0), 256),
+        "print": Field("what is printed once", choice("shapes")),
+        "clip": Field("a bound on gradients: norm or value", MAPPING),
+        "scale": Field("what gradients are multiplied by", number()),
+        "zero": Field("whether gradients become zero", BOOLEAN),
+        "noise": Field("the std of noise that is added to gradients", MAPPING),
+        "type": Field("the registered name of a hook function", TEXT),
+    },
+    open=True,
+    short=NULL,
+)
+
 TOP = Section(
     "a whole config",
     {
@@ -177,6 +203,7 @@ TOP = Section(
         "trainer": Section("arguments of Lightning's Trainer", TRAINER_ARGUMENTS),
         "callbacks": Names("callbacks by name; null takes one away", _OPTIONAL_COMPONENT),
         "logger": Names("loggers by name; null takes one away", _OPTIONAL_COMPONENT),
+        "hooks": Names("hooks by name or in a list; null takes one away", HOOK, short=LIST),
         "hydra": Field("", ANYTHING, refused="Hydra's own settings have no use here; 'output_dir' says where runs lie"),
     },
 )

@@ -51,7 +51,7 @@ def test_composes_as_hydra_does(configs, overrides):
     with initialize_config_dir(str(configs), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("train", overrides))
     found = OmegaConf.to_container(compose(overrides).config)
-    for section, absent in (("logger", {}), ("scheduler", None), *UNSAID.items()):
+    for section, absent in (("logger", {}), ("hooks", {}), ("scheduler", None), *UNSAID.items()):
         if section not in expected:
             assert found.pop(section) == absent
     if expected["name"] is None:
@@ -75,7 +75,7 @@ def test_null_is_the_choice_of_nothing_as_in_a_defaults_list(configs, write, gro
     with initialize_config_dir(str(configs), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("without", rest))
     values = {**found.unresolved, "name": None}
-    for section, absent in (("logger", {}), ("scheduler", None), ("callbacks", {}), *UNSAID.items()):
+    for section, absent in (("logger", {}), ("hooks", {}), ("scheduler", None), ("callbacks", {}), *UNSAID.items()):
         if section not in expected:
             assert values.pop(section) == absent
     assert values == expected
@@ -197,7 +197,7 @@ def test_absent_keys_at_the_top_stand_at_their_defaults(tmp_path, monkeypatch):
     composed = compose(config_name="tiny", config_dir=tmp_path)
     assert composed.values == {
         "name": "run", "seed": 0, "output_dir": "outputs", "model": {"layers": ["ReLU"]}, "scheduler": None, **UNSAID, "trainer": {},
-        "callbacks": {}, "logger": {},
+        "callbacks": {}, "logger": {}, "hooks": {},
     }  # fmt: skip
     assert str(composed.origins.of(("seed",))) == "default"
 
