@@ -35,6 +35,13 @@ def write_file(path: pathlib.Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         RunError: the system refuses; the file is then as it was before.
     """
+    write_named(path, fill, lambda: path)
+
+
+def write_named(
+    path: pathlib.Path, fill: Callable[[BinaryIO], object], named: Callable[[], pathlib.Path]
+) -> pathlib.Path:
+    """`write_file` of a file whose name is known once it is filled: what `named` then says, in the folder of `path`."""
     with told("write", path):
         make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -43,12 +50,14 @@ def write_file(path: pathlib.Path, fill: Callable[[BinaryIO], object]) -> None:
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            final = named()
+            os.replace(temporary, final)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+    return final
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 import sys
 import time
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from builder.config.changes import fixed
 from builder.config.compose import Composed
 from builder.config.folders import blocks
 from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml, with_references
@@ -30,16 +33,20 @@ from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
 from builder.plans import Plans, length, make_plans
 from builder.preview import Explored, explored
+from builder.runs import attempts
 from builder.runs.environment import environment
 from builder.runs.folder import Run, check_name, one_line, open_run
 from builder.runs.git import repository
+from builder.runs.status import now
+from builder.seeding import reseed
+from builder.training.fingerprint import CannotGoOn, Context
 from builder.training.fit import FitResult, fit
 from builder.training.freezing import Freezing
 from builder.training.hooks.callback import Hooks
 from builder.training.hooks.plan import PlannedHook, plan_hooks
 from builder.training.phase import try_out
+from builder.training.positions import Position
 from builder.training.rates import GroupRates
-from builder.training.seeding import reseed
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
 from builder.weights.init_report import InitReport, init_report
@@ -250,29 +257,56 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
             if note not in ready.plans.load.report().notes:  # what only the values tell
                 print(f"note: {note}", file=sys.stderr)
     with _open(ready) as run:
+        attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None})
         _describe(run, ready)
         _report(run, ready.plans, initial, loaded)
-        try:
-            result = _fit(ready, model, run.path, quiet, run.reach)
-        except (KeyboardInterrupt, SystemExit):
+        return trained(run, ready, model, started, quiet=quiet)
+
+
+def trained(
+    run: Run,
+    ready: Prepared,
+    model: nn.Module,
+    started: float,
+    *,
+    quiet: bool,
+    context: Context | None = None,
+    position: Position | None = None,
+) -> TrainReport:
+    """Train a model in its run folder, from a position on if there is one, and seal the folder however it ends."""
+    try:
+        result = _fit(ready, model, run.path, quiet, run.reach, context or context_of(ready), position)
+    except (KeyboardInterrupt, SystemExit, CannotGoOn):
+        raise
+    except BaseException as error:
+        told = _explained(error)
+        told.add_note(f"run:      {run.path}")
+        run.seal("failed", reason=one_line(told))
+        if told is error:
             raise
-        except BaseException as error:
-            told = _explained(error)
-            told.add_note(f"run:      {run.path}")
-            run.seal("failed", reason=one_line(told))
-            if told is error:
-                raise
-            raise told from error
-        seconds = time.perf_counter() - started
-        run.seal(
-            result.state, reason=result.reason, epoch=result.epoch, step=result.step,
-            metrics=result.metrics, seconds=seconds,
-        )  # fmt: skip
+        raise told from error
+    seconds = time.perf_counter() - started
+    run.seal(
+        result.state, reason=result.reason, epoch=result.epoch, step=result.step,
+        metrics=result.metrics, seconds=seconds,
+    )  # fmt: skip
     return TrainReport(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
 
 
+def context_of(ready: Prepared, **options: Any) -> Context:
+    """What of a run has to stay the same for it to go on bit for bit."""
+    config = hashlib.sha256(json.dumps(fixed(ready.composed.unresolved), sort_keys=True, default=str).encode())
+    return Context(ready.data.fingerprint(), config.hexdigest()[:16], ready.composed.values["seed"], **options)
+
+
 def _fit(
-    ready: Prepared, model: nn.Module, run_dir: Path, quiet: bool, on_position: Callable[[int, int], None]
+    ready: Prepared,
+    model: nn.Module,
+    run_dir: Path,
+    quiet: bool,
+    on_position: Callable[[int, int], None],
+    context: Context,
+    position: Position | None,
 ) -> FitResult:
     values, origins = ready.composed.values, ready.composed.origins
     section, frozen = values["scheduler"] or None, ready.plans.frozen
@@ -292,7 +326,7 @@ def _fit(
         optimizer=optimizer,
         scheduler=scheduler if section else None,
         config=values, origins=origins, run_dir=run_dir, seed=values["seed"], quiet=quiet, on_position=on_position,
-        callbacks=callbacks,
+        callbacks=callbacks, context=context, position=position,
     )  # fmt: skip
 
 

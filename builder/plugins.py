@@ -20,6 +20,9 @@ from builder.errors import BuilderError, ConfigError, Fault, Origin, nearest
 GROUP = "builder.plugins"
 """The entry-point group in which an installed package names its modules of layers."""
 
+imported: set[str] = set()
+"""What was imported in this process so far, as it was named."""
+
 
 class PluginNotFound(BuilderError):
     """A module that should be imported doesn't exist."""
@@ -70,7 +73,9 @@ def load_plugins(
     requests += [Request(name, here, f"--import {name}") for name in imports]
     for request in requests:
         _load(request)
-    return installed + tuple(request.name for request in requests)
+    loaded = installed + tuple(request.name for request in requests)
+    imported.update(loaded)
+    return loaded
 
 
 def _load_installed() -> Iterator[str]:

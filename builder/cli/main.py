@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, registry, runs, schema, show, train, weights
+from builder.cli import check, registry, resume, runs, schema, show, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
 
 HELP = ("--help", "-h")
-STOPPED = {130: "interrupted", 143: "terminated"}
-"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGTERM), and how that is said."""
+STOPPED = {130: "interrupted", 138: "stopped by SIGUSR1", 143: "terminated"}
+"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGUSR1, SIGTERM), and how that is said."""
 
 app = typer.Typer(
     help="Neural networks described whole in YAML, built and trained.",
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train")(takes_common(train.train))
+app.command("resume")(takes_common(resume.resume))
 app.command("check")(takes_common(check.check))
 app.add_typer(show.app, name="show")
 app.command("registry")(takes_common(registry.registry))
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `builder`; those of the process if None.
 
     Returns:
-        The exit code: 0 fine, 1 failure, 2 wrong usage or config, 130 after Ctrl-C.
+        The exit code: 0 fine, 1 failure, 2 wrong usage or config, 128 + N after signal N (130: Ctrl-C).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -66,13 +66,21 @@ class Composed:
         return OmegaConf.create(self.unresolved)
 
 
-def compose(overrides: Sequence[str] = (), *, config_name: str = "train", config_dir: Path | None = None) -> Composed:
+def compose(
+    overrides: Sequence[str] = (),
+    *,
+    config_name: str = "train",
+    config_dir: Path | None = None,
+    run_dir: Path | None = None,
+) -> Composed:
     """Compose the config `config_name` under overrides, from `config_dir` (or `./configs`) and the shipped configs.
+
+    Those of `run_dir`, a run's folder, come before them.
 
     Raises:
         ConfigError: a file, a choice, an override or an interpolation is wrong, or a value is missing.
     """
-    return _composed(overrides, config_name, config_dir, {})
+    return _composed(overrides, config_name, config_dir, {}, run_dir)
 
 
 def refitted(composed: Composed, fits: Mapping[str, str]) -> Composed:
@@ -84,8 +92,14 @@ def refitted(composed: Composed, fits: Mapping[str, str]) -> Composed:
     return _composed(composed.overrides, composed.config_name, composed.config_dir, fits)
 
 
-def _composed(overrides: Sequence[str], config_name: str, config_dir: Path | None, fits: Mapping[str, str]) -> Composed:
-    folders = search_path(config_dir)
+def _composed(
+    overrides: Sequence[str],
+    config_name: str,
+    config_dir: Path | None,
+    fits: Mapping[str, str],
+    run_dir: Path | None = None,
+) -> Composed:
+    folders = (*(() if run_dir is None else (run_dir.resolve(),)), *search_path(config_dir))
     listed, found = _listed(overrides, config_name, folders, fits)
     types = Types()
     config, origins = _merged(listed.parts, types)

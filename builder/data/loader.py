@@ -179,7 +179,7 @@ class WorkerLoader(TensorLoader):
                 generator=torch.Generator(),  # else each epoch would draw from the generator of training
             )  # fmt: skip
         self._tickets.coming = tickets
-        return (_checked(made) for made in self._loader)
+        yield from map(_checked, self._loader)
 
 
 class _Tickets:

@@ -28,6 +28,10 @@ class DataModule(pl.LightningDataModule):
             loader.shuffle = False
         return loader
 
+    def set_position(self, epoch: int, batch: int) -> None:
+        """Let training begin at batch `batch` of epoch `epoch`."""
+        self._loaders["train"].set_position(epoch, batch)
+
     def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
         """Batches of the val split; an empty list if there is none."""
         return self._placed("val") if "val" in self._loaders else []

@@ -56,7 +56,10 @@ class Sampler:
             self.epoch, self.start = epoch, 0
 
     def set_position(self, epoch: int, batch: int) -> None:
-        """Let the next iteration begin at batch `batch` of epoch `epoch`; iterations after it begin at the first."""
+        """Let the next iteration begin at batch `batch` of epoch `epoch`; iterations after it begin at the first.
+
+        An iteration is one that gives a batch.
+        """
         self.epoch, self.start = epoch, batch
 
     @property
@@ -97,11 +100,8 @@ class Sampler:
         return self.num_samples // size if self.drop_last else -(-(self.num_samples + self.padding) // size)
 
     def __iter__(self) -> Iterator[Ticket]:
-        first, self.start = self.start, 0
-        return self._tickets(first)
-
-    def _tickets(self, first: int) -> Iterator[Ticket]:
-        epoch = self.epoch
+        # All of it happens at the first ticket: Lightning makes an iterator of a loader only to see that it can.
+        epoch, first, self.start = self.epoch, self.start, 0
         order = self.order() if self.shuffle or self.padding else None
         if self.world_size == 1 and order is not None:  # what `bounds` says, in one call for the whole epoch
             for batch, rows in enumerate(order.split(self.batch_size)[first : len(self)], first):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builder.data.facts import num_samples
-from builder.data.randomness import reseed, undisturbed
 from builder.errors import RunError
+from builder.seeding import reseed_cpu, undisturbed
 
 Batch = dict[str, Tensor]
 Rows = Tensor | slice
@@ -220,7 +220,7 @@ class ItemSource(Source):
 
     def _sample(self, index: int, place: Place) -> Batch:
         if self.random:
-            reseed(*place, "sample", index)
+            reseed_cpu(*place, "sample", index)
         try:
             return as_sample(self.of[index])
         except Exception as error:  # a user's data set may raise anything

@@ -18,11 +18,10 @@ from builder import durable
 from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
 from builder.runs import manifest, status
 from builder.runs.lock import Lock
-from builder.runs.process import this_process
 from builder.runs.status import Ending
 
-_STOPPED = {130: "interrupted (Ctrl-C)", 143: "terminated"}
-"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGTERM), and how that is said."""
+_STOPPED = {130: "interrupted (Ctrl-C)", 138: "stopped by SIGUSR1", 143: "terminated"}
+"""Exit codes of a process that was asked to stop (128 + SIGINT, SIGUSR1, SIGTERM), and how that is said."""
 _REASON_LENGTH = 500
 _NAME_BYTES = 200
 
@@ -34,19 +33,20 @@ class Run:
     stop, else as failed. Nothing but `seal("finished")` makes it a finished one.
     """
 
-    def __init__(self, path: pathlib.Path, command: Sequence[str]) -> None:
-        """Lock the folder and write that it is running.
+    def __init__(self, path: pathlib.Path, command: Sequence[str], *, again: bool = False) -> None:
+        """Lock the folder and write that it is running; `again` for one that is there already.
 
         Raises:
-            RunError: another process is in it, or the system refuses.
+            RunError: another process is in it, it holds no run, or the system refuses.
         """
         self.path = path
         self._lock = Lock(path)
         self._began = time.monotonic()
         self._epoch: int | None = None
         self._step: int | None = None
-        self._status = status.Status("running", status.now(), this_process(), tuple(command))
         try:
+            self.before = status.status(path) if again else None
+            self._status = status.begun(self.before, command)
             status.write(path, self._status)
         except BaseException:
             self._lock.release()
@@ -114,6 +114,7 @@ class Run:
         """
         assert self.state == "running", f"{self.path} is sealed already, as {self.state}"
         taken = time.monotonic() - self._began if seconds is None else seconds
+        taken += (self.before.seconds or 0.0) if self.before is not None else 0.0
         epoch, step = self._epoch if epoch is None else epoch, self._step if step is None else step
         result = {"epoch": epoch, "step": step, "metrics": dict(metrics or {})}
         try:
@@ -122,6 +123,11 @@ class Run:
             self._end(status.sealed(self._status, "failed", taken, reason=one_line(error), **result))
             raise
         self._end(status.sealed(self._status, state, taken, reason=reason and _cut(reason), **result))
+
+    def restore(self) -> None:
+        """Leave a run that was opened again as it was, and unlock its folder."""
+        assert self.before is not None
+        self._end(self.before)
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +191,7 @@ def open_run(
         RunError: the system refuses; nothing is then left in `output_dir` that could be taken for a run.
     """
     check_name(name, name_origin)
+    _refuse_within_a_run(pathlib.Path(output_dir), name)
     path = _new_folder(pathlib.Path(output_dir) / name, config_yaml, *overrides)
     with contextlib.ExitStack() as undo:
         undo.callback(shutil.rmtree, path, ignore_errors=True)
@@ -197,6 +204,19 @@ def open_run(
             run.write_bytes("git.patch", patch)
         undo.pop_all()
     return run
+
+
+def _refuse_within_a_run(output_dir: pathlib.Path, name: str) -> None:
+    """A run's folder can't be that of another one, or hold it.
+
+    Raises:
+        ConfigError: runs would be made in one.
+    """
+    for folder in (output_dir / name, output_dir):
+        if (folder / status.FILE).is_file():
+            message = f"{folder} is a run's folder already"
+            hint = f"to go on with that run: builder resume {folder}"
+            raise ConfigError(Fault(message, ("output_dir",), found=str(output_dir), hint=hint))
 
 
 def check_name(name: str, origin: Origin = DEFAULT) -> None:

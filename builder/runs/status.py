@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from builder.durable import told, write_json
 from builder.errors import RunError
-from builder.runs.process import Process
+from builder.runs.process import Process, this_process
 
 FILE = "status.json"
 Ending = Literal["finished", "failed", "interrupted"]
@@ -23,8 +23,9 @@ State = Literal["running", "finished", "failed", "interrupted", "killed"]
 class Status:
     """How a run stands.
 
-    `started` and `ended` are ISO 8601 in UTC, `seconds` is the time between them; `reason` is one line, null for a
-    finished run; `epoch` and `step` are the last completed ones; `metrics` the final values by name.
+    `started` and `ended` are ISO 8601 in UTC; `reason` is one line, null for a
+    finished run; `epoch` and `step` are the last completed ones; `metrics` the final values by name; `attempts` how
+    often it was begun or went on. `started` is when it was begun, `seconds` the time of all attempts that were sealed.
     """
 
     state: State
@@ -37,6 +38,7 @@ class Status:
     epoch: int | None = None
     step: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 1
 
 
 def now() -> str:
@@ -87,6 +89,7 @@ def write(run: pathlib.Path, value: Status) -> None:
 
 def _from_json(parts: dict[str, Any]) -> Status:
     process = Process(*(parts[one.name] for one in fields(Process)))
+    parts = {"attempts": 1, **parts}  # what was written before runs could go on
     rest = {one.name: parts[one.name] for one in fields(Status) if one.name != "process"}
     if rest["state"] not in ("running", "finished", "failed", "interrupted"):
         raise ValueError(rest["state"])
@@ -95,6 +98,13 @@ def _from_json(parts: dict[str, Any]) -> Status:
 
 def _with(value: Status, **changes: Any) -> Status:
     return Status(**{one.name: changes.get(one.name, getattr(value, one.name)) for one in fields(Status)})
+
+
+def begun(before: Status | None, command: Sequence[str]) -> Status:
+    """The status of a run that this process begins, or goes on with after it stood as `before` says."""
+    if before is None:
+        return Status("running", now(), this_process(), tuple(command))
+    return Status("running", before.started, this_process(), tuple(command), attempts=before.attempts + 1)
 
 
 def sealed(opened: Status, state: Ending, seconds: float, **result: Any) -> Status:

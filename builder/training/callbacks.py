@@ -17,6 +17,7 @@ from builder.errors import Fault, Path, nearest
 from builder.registry import callbacks
 from builder.training.averaging import EMAWeightAveraging, MeanWeightAveraging
 from builder.training.compiled import Compile
+from builder.training.exact import ExactResume
 from builder.training.finders import BatchSizeFinder, LearningRateFinder
 from builder.training.finite import NanGuard
 from builder.training.norms import ActivationNorms, ClipGradients, GradientNorms
@@ -45,8 +46,8 @@ EXCLUDED = {
 """Public classes of `pytorch_lightning.callbacks` that a config can't use, and why."""
 
 OURS = (
-    ActivationNorms, BatchSizeFinder, ClipGradients, Compile, EMAWeightAveraging, GradientNorms, LearningRateFinder,
-    NanGuard, Pictures, Profile, ProgressBar, MeanWeightAveraging, Timing,
+    ActivationNorms, BatchSizeFinder, ClipGradients, Compile, EMAWeightAveraging, ExactResume, GradientNorms,
+    LearningRateFinder, NanGuard, Pictures, Profile, ProgressBar, MeanWeightAveraging, Timing,
 )  # fmt: skip
 
 for _name in pytorch_lightning.callbacks.__all__:

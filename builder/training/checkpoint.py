@@ -13,7 +13,10 @@ from torch import Tensor
 
 from builder.durable import write_file
 from builder.errors import RunError, dotted
+from builder.training import positions
 
+POSITION = "position"
+"""The option that makes a checkpoint one to go on from; its value is called with the path of the file."""
 PLAIN = (Tensor, str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
 
 
@@ -24,13 +27,16 @@ class CheckpointFile(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to `path`.
+        """Write `checkpoint` to `path`; with a hash in its name, which is told, where the options have `POSITION`.
 
         Raises:
             RunError: it holds something that couldn't be read back with `weights_only=True`, or can't be written.
         """
         check_plain(checkpoint)
-        write_file(Path(path), partial(torch.save, checkpoint))
+        if storage_options is not None and POSITION in storage_options:
+            storage_options[POSITION](positions.save(checkpoint, Path(path)))
+        else:
+            write_file(Path(path), partial(torch.save, checkpoint))
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read the checkpoint at `path`, with `weights_only=True` whatever is asked for."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from builder.training.metric_log import Row, row_of
 
 PREFIXES = ("epoch", "step", "train/", "val/", "test/")
 """The order of the columns; others follow."""
@@ -52,14 +54,31 @@ class CSVLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the metrics to the row of their step."""
         if not self._rows or self._rows[-1].get("step") != step:
-            self._rows.append({"step": step})
             self._offset = self.path.stat().st_size if self.path.exists() else 0
-        self._rows[-1] |= {name: float(value) if name != "epoch" else int(value) for name, value in metrics.items()}
-        if new := [name for name in self._rows[-1] if name not in self._columns]:
-            self._columns = sorted([*self._columns, *new], key=_rank)
+        if self._take(row_of(metrics, step)):
             self._rewrite()
         else:
             self._replace_last()
+
+    def rewind(self, rows: Sequence[Row]) -> None:
+        """Make the table of these rows alone, each as it was logged."""
+        self._columns, self._rows = [], []
+        for row in rows:
+            self._take(row)
+        if rows:
+            self._rewrite()
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _take(self, row: Row) -> bool:
+        """Put what was logged at once into the row of its step; whether the table has got a column by it."""
+        if not self._rows or self._rows[-1].get("step") != row["step"]:
+            self._rows.append({"step": row["step"]})
+        self._rows[-1] |= row
+        new = [name for name in self._rows[-1] if name not in self._columns]
+        if new:
+            self._columns = sorted([*self._columns, *new], key=_rank)
+        return bool(new)
 
     def _rewrite(self) -> None:
         """Write the whole table, since it has got a column."""

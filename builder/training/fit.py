@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +12,19 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault
+from builder.training.exact import find
+from builder.training.fingerprint import Context, begin
+from builder.training.loggers import rewind
 from builder.training.module import MakeOptimizer, MakeSchedule, Plan, TrainingModule
+from builder.training.positions import Position
 from builder.training.quiet import quiet_lightning
+from builder.training.randomness import Randomness
+from builder.training.signals import Stop, Stopped
 from builder.training.task import PHASES, Task
 from builder.training.trainer import make_trainer, read_trainer
 
@@ -58,69 +62,69 @@ def fit(
     quiet: bool = False,
     on_position: Callable[[int, int], None] | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    context: Context | None = None,
+    position: Position | None = None,
 ) -> FitResult:
     """Train `model` as the sections `trainer`, `callbacks` and `logger` of `config` say, then test it.
 
     `callbacks` are called before those of the config. Afterwards `model` holds the weights that were tested.
     `on_position(epoch, step)` is called with what is done when training ends, also when it ends with an exception;
-    those of the model's layers pass through unchanged.
+    those of the model's layers pass through unchanged. `position` is where a run goes on, and `context` what has to be
+    the same there; what an earlier attempt logged after it is cut off.
 
     Raises:
         ConfigError: a section is wrong, or Lightning refuses what it says.
+        RunError: the run can't go on there.
         SystemExit: the process was asked to end.
     """
     start = time.monotonic()
     parts = read_trainer(config, task, origins)
-    with quiet_lightning(), _interrupts():
+    stop = Stop()
+    with quiet_lightning(), stop.listening():
+        callbacks = [Randomness(seed), *callbacks]
         trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
+        exact = find(trainer.callbacks)  # type: ignore[attr-defined]
+        exact.stop, exact.context = stop, context or Context(seed=seed)
+        begin(exact.context, {} if position is None else position.state["fingerprint"], trainer)
+        assert exact.metric_log is not None
+        rewind(exact.metric_log, exact.loggers, None if position is None else position.state["logged"])
         plan = Plan(task, optimizer, scheduler, seed, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         module = TrainingModule(model, plan)
         module.train()  # Lightning trains in whatever mode the modules are
+        path = None if position is None else position.path
         try:
-            finished = _run(partial(trainer.fit, module, datamodule=data), origins)
+            signum = _run(partial(trainer.fit, module, datamodule=data, ckpt_path=path, weights_only=True), origins)
             metrics, (best, last) = _floats(trainer), _checkpoints(trainer)
-            if finished and "test" in task.phases:
+            if signum is None and "test" in task.phases:
                 test = partial(trainer.test, module, data, best, verbose=False, weights_only=True)
-                finished = _run(test, origins)
+                signum = _run(test, origins)
                 metrics |= _floats(trainer)
         finally:
             epoch, step = trainer.current_epoch, trainer.global_step
             if on_position is not None:
                 on_position(epoch, step)
             _close(trainer)
-    state: Literal["finished", "interrupted"] = "finished" if finished else "interrupted"
-    return FitResult(state, None if finished else "Ctrl-C", epoch, step, metrics, best, last, time.monotonic() - start)
+    if signum not in (None, signal.SIGINT):
+        raise SystemExit(128 + signum)
+    state: Literal["finished", "interrupted"] = "finished" if signum is None else "interrupted"
+    reason = None if signum is None else "Ctrl-C"
+    return FitResult(state, reason, epoch, step, metrics, best, last, time.monotonic() - start)
 
 
-def _run(call: Callable[[], Any], origins: Origins) -> bool:
-    """Call into Lightning; False if Ctrl-C ended it.
-
-    Raises:
-        SystemExit: with the code of a process that was asked to end, by SIGTERM.
-    """
+def _run(call: Callable[[], Any], origins: Origins) -> int | None:
+    """Call into Lightning; the number of the signal if one ended it."""
     try:
         call()
-    except SIGTERMException as error:
-        raise SystemExit(128 + signal.SIGTERM) from error
-    except SystemExit as error:  # Lightning ends the process after Ctrl-C, but the run has still to be sealed
+    except Stopped as error:
+        return error.signum
+    except SystemExit as error:  # Lightning ends the process after Ctrl-C, where no handler of ours could be set
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        return False
+        return signal.SIGINT
     except MisconfigurationException as error:
         place = ("trainer",)
         raise ConfigError(Fault(f"Lightning refuses to train: {error}", place, origins.of(place))) from error
-    return True
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """Put the handling of Ctrl-C back as it was: Lightning ignores it from the first one on."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+    return None
 
 
 def _close(trainer: pl.Trainer) -> None:
@@ -139,7 +143,9 @@ def _checkpoints(trainer: pl.Trainer) -> tuple[Path | None, Path | None]:
     """The checkpoint that is best by a metric, and the latest one."""
     kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     best = [callback.best_model_path for callback in kept if callback.monitor is not None]
-    last = [callback.last_model_path for callback in kept]
+    exact = find(trainer.callbacks)  # type: ignore[attr-defined]
+    last = [str(exact.last)] if exact.last is not None else []
+    last += [callback.last_model_path for callback in kept]
     last += [callback.best_model_path for callback in kept if callback.monitor is None]
     return _first(best), _first(last)
 

@@ -17,6 +17,7 @@ from builder.config.origin import Origins
 from builder.errors import Fault, Path
 from builder.registry import loggers
 from builder.training.csv_logger import CSVLogger
+from builder.training.metric_log import MetricLog, skip_again
 from builder.training.places import in_run, misplaced
 
 
@@ -47,6 +48,27 @@ class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
         """Flush. The file stays open, since the test after training is logged into it too; `close` closes it."""
         self.experiment.flush()
 
+    def position(self) -> dict[str, int]:
+        """The sizes of all event files here, once what was logged is in them and on the disk."""
+        self.experiment.flush()
+        files = self._files()
+        for file in files:
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        return {file.name: file.stat().st_size for file in files}
+
+    def rewind(self, sizes: Mapping[str, int]) -> None:
+        """Cut the event files back to sizes that they had; those that weren't there are deleted."""
+        for file in self._files():
+            if file.name in sizes:
+                os.truncate(file, min(sizes[file.name], file.stat().st_size))
+            else:
+                file.unlink()
+
+    def _files(self) -> list[Folder]:
+        folder = Folder(self.log_dir)
+        return sorted(folder.glob("events.out.tfevents.*")) if folder.is_dir() else []
+
     @rank_zero_only
     def close(self) -> None:
         """Flush and close the event file."""
@@ -60,6 +82,35 @@ EXCLUDED = {"Logger": "the base class"}
 for _name in pytorch_lightning.loggers.__all__:
     if _name not in EXCLUDED:
         loggers.register(_name, OURS.get(_name) or getattr(pytorch_lightning.loggers, _name))
+
+
+def positions_of(log: MetricLog, loggers: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the run's log and its loggers, by their names in the config, have come; all of it is on the disk."""
+    events = {name: logger.position() for name, logger in loggers.items() if isinstance(logger, TensorBoardLogger)}
+    return {"log": log.sync(), "events": events, "fed": list(loggers)}
+
+
+@rank_zero_only
+def rewind(log: MetricLog, loggers: Mapping[str, Any], positions: Mapping[str, Any] | None) -> None:
+    """Cut back what was logged to where a checkpoint was written: to nothing without one.
+
+    Loggers that are new get all that was logged before; services elsewhere aren't sent again what they already got.
+
+    Raises:
+        RunError: the log is shorter than it was.
+    """
+    state = positions or {"log": 0, "events": {}, "fed": list(loggers)}
+    kept, cut = log.rewind(state["log"])
+    for name, logger in loggers.items():
+        if isinstance(logger, TensorBoardLogger):
+            logger.rewind(state["events"].get(name, {}))
+        if isinstance(logger, CSVLogger):
+            logger.rewind(kept)
+        elif name not in state["fed"]:
+            for row in kept:
+                logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+        elif not isinstance(logger, TensorBoardLogger):
+            logger.log_metrics = skip_again(logger.log_metrics, cut)
 
 
 def read_loggers(

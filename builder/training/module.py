@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from builder.training.base_rates import first_rates
 from builder.training.phase import Phase
-from builder.training.seeding import reseed
 from builder.training.task import Task
 
 
@@ -56,7 +56,7 @@ class TrainingModule(pl.LightningModule):
     """Trains `model`, which is called with the batch's tensors by position as the task says.
 
     A step does no more than forward, loss, and noting tensors; loss and metrics are computed at the end of an epoch.
-    What the generators draw is a function of (seed, phase, epoch).
+    What the generators draw in it is a function of its place: see `reseed_step`, which `Places` calls.
     """
 
     def __init__(self, model: nn.Module, plan: Plan) -> None:
@@ -65,6 +65,7 @@ class TrainingModule(pl.LightningModule):
         self.criterion = plan.task.loss.module  # registered, so that its tensors move to the device
         self.plan, self.task = plan, plan.task
         self._loss = plan.task.loss.function
+        self.first_rates: dict[str, float] = {}
         self._phases = {name: Phase(name, plan.task) for name in ("train", "val", "test")}
 
     def forward(self, *args: Any) -> Any:
@@ -112,9 +113,17 @@ class TrainingModule(pl.LightningModule):
         self._begin("test")
 
     def _begin(self, name: str) -> None:
-        reseed(self.plan.seed, name, self.current_epoch)
         self._phases[name].to(self.device)
         self._phases[name].reset()
+
+    def gathered(self) -> dict[str, Any]:
+        """What the epoch of training gathered so far, for a checkpoint."""
+        return self._phases["train"].state()
+
+    def load_gathered(self, state: Mapping[str, Any]) -> None:
+        """Go on in the epoch whose state that is."""
+        self._phases["train"].to(self.device)
+        self._phases["train"].load_state(state)
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's loss and metrics."""
@@ -136,6 +145,7 @@ class TrainingModule(pl.LightningModule):
         """The optimiser, and the scheduler if there is one, as Lightning takes them."""
         optimizer = self.plan.optimizer(self.model)
         schedule = self.plan.scheduler(optimizer, self._steps()) if self.plan.scheduler else None
+        self.first_rates = first_rates(optimizer)
         if schedule is None:
             return optimizer
         config = {"scheduler": schedule.scheduler, "interval": schedule.interval, "frequency": schedule.frequency}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torchmetrics import Metric
 
 from builder.errors import Fault
 from builder.lang.guard import bounded
@@ -49,6 +50,17 @@ class _Mean:
             both[0], both[1] = self._sum, self._count
         distributed.all_reduce(both)
         return (both[0] / both[1]).float() if both[1] else None
+
+    def state(self) -> dict[str, Any]:
+        """All that was taken, for a checkpoint. Nothing is added up for it: that would change the last bits."""
+        losses = torch.stack(self._losses) if len({loss.dtype for loss in self._losses}) == 1 else list(self._losses)
+        return {"losses": losses, "sizes": list(self._sizes), "sum": self._sum, "count": self._count}
+
+    def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Be as `state` says, on a device."""
+        self._losses = [loss.to(device) for loss in state["losses"]]
+        self._sizes, self._count = list(state["sizes"]), state["count"]
+        self._sum = None if state["sum"] is None else state["sum"].to(device)
 
     def _fold(self) -> None:
         if not self._losses:
@@ -114,6 +126,24 @@ class Phase:
             self._pending[key], self._elements[key] = [], 0
             metric.reset()
 
+    def state(self) -> dict[str, Any]:
+        """All that was gathered, for a checkpoint."""
+        return {
+            "means": {key: mean.state() for key, mean in self._means.items()},
+            "metrics": {key: metric_state(metric) for key, metric in self.metrics.items()},
+            "pending": {key: _packed(pending) for key, pending in self._pending.items()},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on gathering where `state` was saved."""
+        for key, mean in self._means.items():
+            mean.load_state(state["means"][key], self._device)
+        for key, metric in self.metrics.items():
+            load_metric_state(metric, state["metrics"][key], self._device)
+            self._pending[key] = _unpacked(state["pending"][key], self._device)
+            tensors = (one for row in self._pending[key] for one in row if isinstance(one, Tensor))
+            self._elements[key] = sum(tensor.numel() for tensor in tensors)
+
     def _update(self, key: str) -> None:
         pending, self._pending[key], self._elements[key] = self._pending[key], [], 0
         if not pending:
@@ -153,6 +183,57 @@ def try_out(task: Task, batch: Mapping[str, Tensor], output: Any) -> Fault | Non
         # Whether a matrix can be decomposed depends on its values, which may be other ones here.
         return None if isinstance(error.__cause__, torch.linalg.LinAlgError) else error.fault
     return None
+
+
+def metric_state(metric: Any) -> dict[str, Any]:
+    """The state of a metric of torchmetrics and of those inside of it, and how often each was updated."""
+    parts = {name: part for name, part in metric.named_modules() if isinstance(part, Metric)}
+    return {
+        name: {"updates": part._update_count, "state": {key: _copy(getattr(part, key)) for key in part._defaults}}
+        for name, part in parts.items()
+    }
+
+
+def load_metric_state(metric: Any, state: Mapping[str, Any], device: torch.device) -> None:
+    """Put the state that `metric_state` gave into an equal metric."""
+    parts = dict(metric.named_modules())
+    for name, saved in state.items():
+        for key, value in saved["state"].items():
+            setattr(parts[name], key, _copy(value, device))
+        parts[name]._update_count, parts[name]._computed = saved["updates"], None
+
+
+def _copy(value: Any, device: torch.device | None = None) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_copy(item, device) for item in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().clone() if device is None else value.to(device)
+
+
+def _packed(pending: list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Updates for a file: tensors of all batches as one for each argument, since thousands of small ones take long."""
+    if pending and _can_join(pending, Metric) and all(map(_even, pending)) and _one_dtype(pending):
+        return {
+            "sizes": [len(arguments[0]) for arguments in pending],
+            "joined": [torch.cat(column) for column in zip(*pending, strict=True)],
+        }
+    return {"sizes": None, "rows": [list(arguments) for arguments in pending]}
+
+
+def _even(arguments: tuple[Tensor, ...]) -> bool:
+    return len({len(argument) for argument in arguments}) == 1
+
+
+def _one_dtype(pending: list[tuple[Tensor, ...]]) -> bool:
+    return all(len({argument.dtype for argument in column}) == 1 for column in zip(*pending, strict=True))
+
+
+def _unpacked(packed: Mapping[str, Any], device: torch.device) -> list[tuple[Any, ...]]:
+    if packed["sizes"] is not None:
+        columns = [column.to(device).split(packed["sizes"]) for column in packed["joined"]]
+        return list(zip(*columns, strict=True))
+    return [tuple(one.to(device) if isinstance(one, Tensor) else one for one in row) for row in packed["rows"]]
 
 
 def _detached(value: Any) -> Any:

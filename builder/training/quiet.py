@@ -13,6 +13,8 @@ NOISE = (
     r"Checkpoint directory .* exists and is not empty",  # it is the run's own
     r"The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
     r"The '.*_dataloader' does not have many workers",  # batches are slices of tensors in memory
+    r"You're resuming from a checkpoint that ended before the epoch ended",  # our loaders begin at any batch
+    r"Be aware that when using `ckpt_path`,",  # a callback that only reports was taken away
     r"You defined a `validation_step` but have no `val_dataloader`",  # a data set without a val split
     r"Total length of `list` across ranks is zero",  # the same
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch

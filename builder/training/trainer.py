@@ -18,8 +18,10 @@ from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
+from builder.training.exact import ExactResume
 from builder.training.loggers import make_logger, read_loggers
 from builder.training.loop import trim
+from builder.training.metric_log import MetricLog
 from builder.training.progress import ProgressBar
 from builder.training.quiet import quiet_lightning
 from builder.training.task import Task
@@ -81,6 +83,15 @@ def _objection(arguments: Mapping[str, Any]) -> Exception | None:
     return None
 
 
+def _exact(configured: Sequence[pl.Callback]) -> ExactResume:
+    """The callback of the config that writes checkpoints to go on from; without one, one that writes none."""
+    found = next((callback for callback in configured if isinstance(callback, ExactResume)), None)
+    if found is None:
+        found = ExactResume()
+        found.writes = False
+    return found
+
+
 def make_trainer(
     parts: TrainerParts,
     task: Task,
@@ -102,7 +113,12 @@ def make_trainer(
     bars = (LightningBar, ProgressBar)
     chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
     configured = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
-    loggers = [make_logger(component, run_dir) for component in parts.loggers]
+    exact = _exact(configured)
+    callbacks = [exact, *callbacks]  # before all others, so that these have done nothing for the batch yet
+    configured = [callback for callback in configured if callback is not exact]
+    log = MetricLog(run_dir)
+    loggers = {str(component.path[-1]): make_logger(component, run_dir) for component in parts.loggers}
+    exact.metric_log, exact.loggers = log, loggers
     if not any(isinstance(callback, Checkpoint) for callback in (*callbacks, *configured)):
         arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
     arguments.setdefault("enable_model_summary", False)
@@ -111,7 +127,7 @@ def make_trainer(
             **arguments,
             enable_progress_bar=any(isinstance(callback, LightningBar) for callback in (*callbacks, *configured)),
             callbacks=[*callbacks, *configured],
-            logger=loggers or False,
+            logger=[*loggers.values(), log],
             plugins=[CheckpointFile()],
             default_root_dir=run_dir,
         )

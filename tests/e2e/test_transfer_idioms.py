@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from builder.data.datasets import sklearn_dataset
-from builder.training.seeding import reseed
+from builder.seeding import reseed, reseed_step
 from command_line import run
 
 MODEL = """\
@@ -66,9 +66,9 @@ def new_net():
 def by_hand(model, optimizer):
     """The weights after the 20 batches of an epoch."""
     split = sklearn_dataset("digits", seed=0).splits["train"]
-    reseed(0, "train", 0)
     model.train()
-    for x, target in zip(split["x"].split(64), split["target"].split(64), strict=True):
+    for number, (x, target) in enumerate(zip(split["x"].split(64), split["target"].split(64), strict=True)):
+        reseed_step(0, "train", 0, number)
         optimizer.zero_grad()
         F.cross_entropy(model(x), target).backward()
         optimizer.step()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import builder
-from builder.training.seeding import reseed
+from builder.seeding import reseed
 from command_line import run
 
 MODEL = """\

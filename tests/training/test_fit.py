@@ -9,7 +9,7 @@ from torch import nn
 from training_helpers import CHECKPOINTS, TASK, TRAINER, mlp, sgd, train, wine
 
 from builder.errors import ConfigError
-from builder.training.seeding import reseed
+from builder.seeding import reseed_step
 
 ALL = {"callbacks": CHECKPOINTS, "logger": {"csv": {"type": "CSVLogger"}, "tensorboard": {"type": "TensorBoardLogger"}}}
 
@@ -26,10 +26,10 @@ def test_training_gives_the_bits_of_a_hand_written_loop(tmp_path):
 
     loader, optimizer, losses = data.loader("train"), sgd(theirs), []
     for epoch in range(2):
-        reseed(5, "train", epoch)
         loader.set_epoch(epoch)
         losses = []
-        for batch in loader:
+        for number, batch in enumerate(loader):
+            reseed_step(5, "train", epoch, number)
             loss = nn.functional.cross_entropy(theirs(batch["x"]), batch["target"])
             optimizer.zero_grad()
             loss.backward()
@@ -74,16 +74,18 @@ def test_the_run_folder_holds_the_logs_and_checkpoints_and_nothing_else(tmp_path
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     result = train(mlp(), tmp_path, config=ALL)
     files = sorted(str(path.relative_to(tmp_path)).split(".out.")[0] for path in tmp_path.rglob("*") if path.is_file())
-    assert files == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "events", "metrics.csv"]
+    logs = ["events", "metrics.csv", "metrics.jsonl"]
+    assert files == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", *logs]
     assert (result.best_checkpoint, result.last_checkpoint) == (
         tmp_path / "checkpoints/best.ckpt",
         tmp_path / "checkpoints/last.ckpt",
     )
 
 
-def test_a_run_without_callbacks_and_loggers_leaves_nothing(tmp_path):
+def test_a_run_without_callbacks_and_loggers_leaves_its_log_only(tmp_path):
     result = train(mlp(), tmp_path)
-    assert list(tmp_path.iterdir()) == [] and result.best_checkpoint is None and "test/loss" in result.metrics
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert result.best_checkpoint is None and "test/loss" in result.metrics
 
 
 def test_the_result_says_what_was_reached_and_metrics_csv_says_the_same(tmp_path):

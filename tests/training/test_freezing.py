@@ -9,9 +9,9 @@ from training_helpers import TASK, TRAINER, train, wine
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError
+from builder.seeding import reseed_step
 from builder.training.freezing import Freezing
 from builder.training.module import Plan, TrainingModule
-from builder.training.seeding import reseed
 from builder.training.task import read_task
 from builder.weights.freeze import read_freeze, resolve
 
@@ -84,11 +84,11 @@ def by_hand(model, optimizer, frozen_at, *, accumulate=1, clip=None, bf16=False,
     """Plain PyTorch: `frozen_at(epoch, step)` gives the parameters that are frozen and the modules in eval mode."""
     loader, step = wine(seed).loader("train"), 0
     for epoch in range(EPOCHS):
-        reseed(seed, "train", epoch)
         loader.set_epoch(epoch)
         batches = list(loader)
         model.train()
         for index, batch in enumerate(batches):
+            reseed_step(seed, "train", epoch, index)
             frozen, in_eval = frozen_at(epoch, step)
             for name, parameter in model.named_parameters():
                 parameter.requires_grad = name not in frozen
@@ -173,9 +173,9 @@ def test_all_but_the_head_is_the_usual_idiom(tmp_path):
     theirs.head.requires_grad_(True)
     optimizer, loader = OPTIMIZERS["SGD"](theirs.head), wine().loader("train")
     for epoch in range(EPOCHS):
-        reseed(0, "train", epoch)
         loader.set_epoch(epoch)
-        for batch in loader:
+        for number, batch in enumerate(loader):
+            reseed_step(0, "train", epoch, number)
             optimizer.zero_grad()
             cross_entropy(theirs(batch["x"]), batch["target"]).backward()
             optimizer.step()
@@ -255,7 +255,7 @@ def test_the_callbacks_of_fit_come_before_those_of_the_config(tmp_path):
 
     config = {"callbacks": {"rates": {"type": "RichModelSummary"}}}
     fitted(Net(), "trunk", tmp_path, config=config, callbacks=[Look()])
-    assert seen == ["Freezing", "Look", "RichModelSummary"]
+    assert seen == ["ExactResume", "Randomness", "Freezing", "Look", "RichModelSummary"]
 
 
 def test_parameters_that_are_never_trained_stay_so(tmp_path):

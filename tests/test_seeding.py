@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from builder.hashing import derive
-from builder.training.seeding import reseed
+from builder.seeding import reseed
 
 
 def draws():

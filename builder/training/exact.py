@@ -1,0 +1,291 @@
+"""Exact resume: a run that goes on from a checkpoint ends with the bits of one that was never stopped.
+
+There is one place in training where checkpoints are written to go on from, and where a run does go on: before the next
+batch begins, with whole optimiser steps behind it and all that belongs to the batch before it done (its validation, the
+end of its epoch). And once more, where training ends. Nothing that was drawn is saved; see `randomness.py`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Mapping
+from pathlib import Path as Folder
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, distributed
+
+from builder.training import positions
+from builder.training.base_rates import put_base_rates
+from builder.training.checkpoint import POSITION
+from builder.training.fingerprint import Context, fingerprint
+from builder.training.loggers import positions_of
+from builder.training.loop_state import (
+    check_lightning,
+    checkpoints_kept,
+    counters,
+    ignore_sigterm,
+    logged,
+    model_checkpoints,
+    put_checkpoints_kept,
+    put_counters,
+    put_logged,
+    put_shown,
+)
+from builder.training.metric_log import MetricLog
+from builder.training.signals import Stop, Stopped
+
+AGREE = 8
+"""Several processes ask each other every so many batches whether one of them was asked to stop."""
+
+
+class ExactResume(Callback):
+    """Writes the checkpoints that `builder resume` goes on from, into `checkpoints/resume`, and goes on from them.
+
+    One is written after each `every_n_epochs` epochs, each `every_n_steps` optimiser steps, or when `every_seconds`
+    have passed, whichever comes first; null for never. One more is written when training ends, and when the process is
+    asked to stop. The newest `keep` stay; `checkpoints/last.ckpt` is the newest of all.
+
+    A loop that doesn't call callbacks' hooks has to call `on_train_batch_start` before each batch, before all others.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int | None = 1,
+        every_n_steps: int | None = None,
+        every_seconds: float | None = None,
+        keep: int = 2,
+        dirpath: str | pathlib.Path = "checkpoints",
+    ) -> None:
+        super().__init__()
+        if any(every is not None and every <= 0 for every in (every_n_epochs, every_n_steps, every_seconds)):
+            raise ValueError("every_n_epochs, every_n_steps and every_seconds have to be above 0, or null")
+        if keep < 2:
+            raise ValueError("keep has to be 2 or more: where the newest is damaged, the one before it is taken")
+        self.every_n_epochs, self.every_n_steps, self.every_seconds = every_n_epochs, every_n_steps, every_seconds
+        self.keep, self.dirpath = keep, Folder(dirpath)
+        self.stop, self.context = Stop(), Context()
+        self.metric_log: MetricLog | None = None
+        self.loggers: Mapping[str, Any] = {}
+        self.last: pathlib.Path | None = None
+        self._from: Mapping[str, Any] | None = None
+        self._due, self._saving, self._at_end, self._someone_keeps_last = False, False, False, False
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._alone, self.writes = True, True
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where the checkpoints lie."""
+        return self.dirpath / positions.FOLDER
+
+    # ------------------------------------------------------------------------------------------- where training begins
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """See whether this Lightning is one that we know."""
+        check_lightning()
+        self._alone = trainer.world_size == 1
+        self.writes = self.writes and not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Have the data begin where the run goes on, and callbacks find their files."""
+        state = checkpoint.get(positions.KEY)
+        if state is None or trainer.state.fn != "fit":
+            return
+        _move_folder(checkpoint, state["folder"], str(self.dirpath.resolve()))
+        position = (state["epoch"], 0 if state["at_end"] else state["batch"])
+        trainer.datamodule.set_position(*position)  # type: ignore[attr-defined]
+        self._from, self._saved_step = state, checkpoint["global_step"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have the latest metrics at hand again, for a run in which nothing is left to train."""
+        if self._from is not None:
+            put_shown(trainer, self._from["ranks"][trainer.global_rank]["logged"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle signals, which Lightning does meanwhile; go on, where training had ended and more is wanted."""
+        self.stop.take_over()
+        ignore_sigterm(trainer)
+        self._saved_at = time.monotonic()
+        known = None if self._from is None else self._from["files"]
+        for callback in model_checkpoints(trainer):
+            _forget_later_files(callback, known)
+        if self._from is None:
+            return
+        put_base_rates(trainer, self._from["first_rates"], pl_module.first_rates)  # type: ignore[arg-type]
+        put_checkpoints_kept(trainer, self._from["checkpoints"])
+        trainer.accumulate_grad_batches = self._from["counters"]["accumulate_grad_batches"]
+        if self._from["at_end"]:
+            self._put_back(trainer, pl_module)
+        else:
+            trainer.should_stop = self._from["counters"]["should_stop"]
+
+    # -------------------------------------------------------------------------------------------------- the save point
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The save point: go on from a checkpoint, write one if it is time, end if the process was asked to.
+
+        Raises:
+            Stopped: it was.
+        """
+        if self._from is not None:
+            self._put_back(trainer, pl_module)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        step = trainer.global_step
+        due = self._due or (self.every_n_steps is not None and not step % self.every_n_steps)
+        late, stopping = self._late(), self.stop.signum is not None
+        if not self._alone and (due or not batch_idx % AGREE):
+            late, stopping = _anywhere(trainer, late), _anywhere(trainer, stopping)
+        elif not self._alone:
+            late = stopping = False
+        if (due or late or stopping) and step != self._saved_step:
+            self._save(trainer, at_end=False)
+        self._due = False
+        if stopping:
+            raise Stopped(self.stop.signum or 15)
+
+    def _late(self) -> bool:
+        return self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that one is due once the epoch has ended."""
+        if self.every_n_epochs is not None and not (trainer.current_epoch + 1) % self.every_n_epochs:
+            self._due = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last one, before other callbacks change the model for good."""
+        self._save(trainer, at_end=True)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Where nothing was left to train, Lightning calls no hooks: those of the end are called here."""
+        if self._from is None:
+            return
+        self._from = None
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if callback is not self:
+                callback.on_train_end(trainer, pl_module)
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """End if the process was asked to: there is nothing to save."""
+        self.stop.end_if_asked()
+
+    # ------------------------------------------------------------------------------------------------ what is kept
+
+    def _save(self, trainer: pl.Trainer, *, at_end: bool) -> None:
+        if not self.writes:
+            return
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        self._saving, self._at_end = True, at_end
+        try:
+            path = self.folder / f"{done:012d}.ckpt"
+            trainer.save_checkpoint(path, weights_only=False, storage_options={POSITION: self._written})
+        finally:
+            self._saving = False
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _written(self, path: pathlib.Path) -> None:
+        """Called in the process that writes, with the file's name."""
+        if not self._someone_keeps_last:
+            self.last = self.dirpath / "last.ckpt"
+            positions.link(path, self.last)
+        positions.prune(self.folder, self.keep)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put what is needed to go on into a checkpoint of ours."""
+        if not self._saving:
+            return
+        names = [callback.filename for callback in model_checkpoints(trainer)]
+        self._someone_keeps_last = "last" in names
+        local = {"gathered": pl_module.gathered(), "logged": logged(trainer, pl_module)}  # type: ignore[operator]
+        epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        checkpoint[positions.KEY] = {
+            "form": positions.FORM,
+            "at_end": self._at_end,
+            "epoch": epoch,
+            "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+            "folder": str(self.dirpath.resolve()),
+            "files": sorted(path.name for path in self.dirpath.glob("*.ckpt")),
+            "fingerprint": fingerprint(self.context, trainer),
+            "first_rates": dict(pl_module.first_rates),  # type: ignore[arg-type]
+            "counters": counters(trainer),
+            "checkpoints": checkpoints_kept(trainer),
+            "logged": positions_of(self.metric_log, self.loggers) if self.metric_log and trainer.is_global_zero else {},
+            "ranks": _from_all(local, trainer.world_size),
+        }
+
+    def _put_back(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._from is not None
+        state, self._from = self._from, None
+        mine = state["ranks"][trainer.global_rank]
+        put_counters(trainer, state["counters"])
+        put_logged(trainer, pl_module, mine["logged"])
+        pl_module.load_gathered(mine["gathered"])  # type: ignore[operator]
+        if not state["at_end"]:
+            trainer.should_stop = state["counters"]["should_stop"]
+
+
+def find(callbacks: Any) -> ExactResume:
+    """The one of these callbacks that is of this kind; every trainer of ours has one."""
+    return next(callback for callback in callbacks if isinstance(callback, ExactResume))
+
+
+def _anywhere(trainer: pl.Trainer, here: bool) -> bool:
+    return trainer.strategy.reduce_boolean_decision(here, all=False)
+
+
+def _from_all(local: Any, world_size: int) -> list[Any]:
+    """What each process has, in the order of their ranks."""
+    if world_size == 1:
+        return [local]
+    everyone: list[Any] = [None] * world_size
+    distributed.all_gather_object(everyone, _on_cpu(local))
+    return everyone
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_cpu(item) for item in value]
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def _move_folder(checkpoint: dict[str, Any], before: str, now: str) -> None:
+    """Have callbacks find their checkpoints where the run's folder is now."""
+    if before != now:
+        for key in ("callbacks", positions.KEY):
+            checkpoint[key] = _moved(checkpoint[key], before, now)
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    if isinstance(value, str):
+        return now + value.removeprefix(before) if value.startswith(before) else value
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, before, now) for item in value)
+    return value
+
+
+def _forget_later_files(callback: Any, known: list[str] | None) -> None:
+    """Let a ModelCheckpoint take files that came after the checkpoint for gone: it would number its own otherwise."""
+    names, exists = set(known or ()), callback.file_exists
+    seen: set[str] = set()
+
+    def file_exists(path: Any, trainer: pl.Trainer) -> bool:
+        name = Folder(path).name
+        here: bool = (name in names or name in seen) and exists(path, trainer)
+        seen.add(name)
+        return here
+
+    callback.file_exists = file_exists

@@ -1,0 +1,145 @@
+"""Checkpoints that a run goes on from: files whose names hold a hash of what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from builder.durable import told, write_named
+from builder.errors import RunError
+
+FOLDER = "resume"
+"""Where they lie, in the folder of checkpoints."""
+NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.ckpt")
+DAMAGED = ".damaged"
+FORM = 1
+"""The form of what is kept under `KEY`."""
+KEY = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run can go on: a checkpoint, and what of it is no tensor of the model's or the optimiser's."""
+
+    path: pathlib.Path
+    state: Mapping[str, Any]
+    epoch: int
+    step: int
+
+
+def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
+    """Write a checkpoint to `path` with a hash in its name; nothing is built up in memory.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    hashing = hashlib.sha256()
+
+    def fill(file: Any) -> None:
+        torch.save(checkpoint, _Hashed(file, hashing))  # type: ignore[arg-type]
+
+    return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{hashing.hexdigest()[:32]}{path.suffix}"))
+
+
+class _Hashed:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, file: Any, hashing: Any) -> None:
+        self._file, self._hashing = file, hashing
+
+    def write(self, data: Any) -> int:
+        self._hashing.update(data)
+        written: int = self._file.write(data)
+        return written
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
+    """All in a folder, the newest first; whether they are intact isn't looked at."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in paths if NAME.fullmatch(path.name)), reverse=True)
+
+
+def is_intact(path: pathlib.Path) -> bool:
+    """Whether a file holds what its name says."""
+    found = NAME.fullmatch(path.name)
+    with told("read", path), open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return found is not None and digest.startswith(found[2])
+
+
+def newest(folder: pathlib.Path) -> tuple[Position | None, list[str]]:
+    """The newest that is intact, and what is to be said of those that aren't; these get another name.
+
+    Raises:
+        RunError: a file can't be read.
+    """
+    notes: list[str] = []
+    for path in in_folder(folder):
+        if is_intact(path):
+            return read(path), notes
+        notes.append(f"{path.name} is damaged: it isn't what its name says; the one before it is taken")
+        with told("rename", path):
+            path.rename(path.with_name(path.name + DAMAGED))
+    return None, notes
+
+
+def read(path: pathlib.Path) -> Position:
+    """What a checkpoint says; its tensors stay on the disk.
+
+    Raises:
+        RunError: it isn't one that a run can go on from.
+    """
+    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    state = saved.get(KEY)
+    if state is None or state.get("form") != FORM:
+        raise RunError(f"{path} isn't a checkpoint that this version of builder can go on from")
+    return Position(path, state, state["epoch"], saved["global_step"])
+
+
+def prune(folder: pathlib.Path, keep: int) -> None:
+    """Delete all but the newest `keep`, and what killed processes left half written.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with told("tidy", folder):
+        for path in [*in_folder(folder)[keep:], *_left(folder)]:
+            path.unlink(missing_ok=True)
+
+
+def _left(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    ours = f".{os.getpid()}.tmp"
+    return (path for path in folder.glob(".*.tmp") if not path.name.endswith(ours))
+
+
+def link(path: pathlib.Path, name: pathlib.Path) -> None:
+    """Let `name` be the same file as `path`, in one step; a copy where the file system has no links.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with told("write", name):
+        temporary = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            import shutil
+
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, name)

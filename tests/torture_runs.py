@@ -1,0 +1,304 @@
+"""Runs that are killed with SIGKILL wherever they may be, resumed, and compared with one that was never stopped.
+
+A process is forked for each attempt from one that has imported all and prepared the config. It counts places in training:
+every hook of every callback, every write, sync and rename of a file; and kills itself at the one it is given.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from builder import pipeline, resume
+from builder.config.compose import compose
+from builder.runs import attempts
+from builder.training import fit, metric_log, positions
+
+HOOKS = [
+    name for name in dir(Callback) if name.startswith("on_") and name not in ("on_exception", "on_load_checkpoint")
+]  # fmt: skip
+BASE = (
+    "model=mlp", "model.args.hidden=16", "model.args.dropout=0.2", "trainer=cpu", "trainer.max_epochs=3", "data.batch_size=256",
+    "trainer.log_every_n_steps=1", "callbacks.progress=null", "callbacks.resume.every_n_steps=2", "data.eval_batch_size=128",
+    "data.transforms={train:[{type:Noise,std:0.1}]}",
+)  # fmt: skip
+
+
+@dataclass
+class Chaos:
+    """Counts places, and kills the process at number `at`."""
+
+    at: int | None = None
+    places: list[str] = field(default_factory=list)
+    on: bool = False
+
+    def __call__(self, place):
+        if not self.on:
+            return
+        self.places.append(place)
+        if self.at is not None and len(self.places) == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Places(Callback):
+    """Tells of every hook."""
+
+    def __init__(self, chaos, name):
+        self.chaos, self.name = chaos, name
+
+    @property
+    def state_key(self):
+        return f"Places.{self.name}"
+
+
+def _hook(name):
+    def hook(self, *args, **kwargs):
+        self.chaos(f"{name} {self.name}")
+
+    return hook
+
+
+for _name in HOOKS:
+    setattr(Places, _name, _hook(_name))
+
+
+@contextlib.contextmanager
+def watched(chaos):
+    """Within it, all that a run does is told to `chaos`. For a process that ends soon: nothing is put back."""
+    begun, make = attempts.add, fit.make_trainer
+
+    def add(*args):
+        chaos.on = True
+        chaos("attempt begins")
+        result = begun(*args)
+        chaos("attempt noted")
+        return result
+
+    def make_trainer(parts, task, run_dir, origins, *, quiet=False, callbacks=()):
+        trainer = make(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
+        trainer.callbacks.insert(0, Places(chaos, "first"))
+        trainer.callbacks.append(Places(chaos, "last"))
+        return trainer
+
+    attempts.add, fit.make_trainer = add, make_trainer
+    for name in ("fsync", "replace", "link", "ftruncate"):
+        setattr(os, name, _around(name, getattr(os, name), chaos))
+    positions._Hashed.write = _around("part of a checkpoint", positions._Hashed.write, chaos)
+    metric_log.os = _HalfWrites(chaos)
+    yield
+
+
+def _around(name, function, chaos):
+    def call(*args, **kwargs):
+        chaos(f"before {name}")
+        result = function(*args, **kwargs)
+        chaos(f"after {name}")
+        return result
+
+    return call
+
+
+class _HalfWrites:
+    """The module `os` for the log: a line is written in two halves."""
+
+    def __init__(self, chaos):
+        self.chaos = chaos
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def write(self, file, data):
+        half = len(data) // 2
+        os.write(file, data[:half])
+        self.chaos("half a line")
+        os.write(file, data[half:])
+        self.chaos("a line")
+        return len(data)
+
+
+class Row:
+    """A config under torture: its reference run, and the places of that."""
+
+    def __init__(self, folder, name, *overrides):
+        self.folder, self.name = Path(folder) / name, name
+        self.folder.mkdir(parents=True)
+        self.overrides = (*BASE, *overrides)
+        torch.set_num_threads(1)
+        self.composed = compose((*self.overrides, f"output_dir={self.folder / 'reference'}"))
+        self.ready = pipeline.prepare(self.composed, quiet=True)
+        self.places = self._reference()
+        self.kills = 0
+
+    def _reference(self):
+        chaos = Chaos()
+        code = self._wait(self._fork(self.folder / "reference", chaos, tell=True))
+        assert code == 0, (self.folder / "output.txt").read_text()
+        self.reference = one_run(self.folder / "reference")
+        return json.loads((self.folder / "places.json").read_text())
+
+    def killed(self, *ats):
+        """What differs after being killed at these places in turn and resumed each time; None for nothing."""
+        output = self.folder / f"killed_{'_'.join(map(str, ats))}"
+        for at in (*ats, None):
+            code = self._wait(self._fork(output, Chaos(at)))
+            if code == 0:
+                break
+            if code != -signal.SIGKILL:
+                return f"exit {code}: " + (self.folder / "output.txt").read_text()[-2000:]
+            self.kills += 1
+        return "; ".join(differences(self.reference, one_run(output))) or None
+
+    def _fork(self, output, chaos, tell=False):
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            file = os.open(self.folder / "output.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            self._attempt(output, chaos)
+            if tell:
+                (self.folder / "places.json").write_text(json.dumps(chaos.places))
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(99)
+
+    def _attempt(self, output, chaos):
+        pipeline.prepare = resume.prepare = lambda composed, quiet=False: self.ready
+        with watched(chaos):
+            run = one_run(output)
+            if run is None:
+                values = {**self.composed.values, "output_dir": str(output)}
+                composed = type(self.composed)(**{**_fields(self.composed), "values": values})
+                pipeline.prepare = lambda _, quiet=False: type(self.ready)(
+                    **{**_fields(self.ready), "composed": composed}
+                )
+                pipeline.train(composed, quiet=True)
+            else:
+                resume.resume(run, quiet=True)
+
+    @staticmethod
+    def _wait(pid):
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _fields(value):
+    return {name: getattr(value, name) for base in type(value).__mro__ for name in getattr(base, "__slots__", ())}
+
+
+def one_run(output):
+    """The run in an output folder, if one was begun."""
+    found = sorted(path.parent for path in Path(output).glob("*/*/attempts") if any(path.glob("*.json")))
+    return found[0] if found else None
+
+
+def differences(reference, run):
+    """What of two runs isn't the same to the last bit."""
+    found = []
+    for name in ("metrics.jsonl", "metrics.csv"):
+        if (reference / name).read_bytes() != (run / name).read_bytes():
+            found.append(name)
+    ours, theirs = (newest_position(path) for path in (reference, run))
+    found += [f"checkpoint: {place}" for place in unequal(ours, theirs)]
+    best, other = (torch.load(path / "checkpoints/best.ckpt", weights_only=True) for path in (reference, run))
+    found += [f"best: {place}" for place in unequal(best["state_dict"], other["state_dict"])]
+    if events(reference) != events(run):
+        found.append("events")
+    for key in ("state", "epoch", "step", "metrics"):
+        if (
+            json.loads((reference / "status.json").read_text())[key]
+            != json.loads((run / "status.json").read_text())[key]
+        ):
+            found.append(f"status: {key}")
+    names = [sorted(path.name for path in (each / "checkpoints").glob("*.ckpt")) for each in (reference, run)]
+    if names[0] != names[1]:
+        found.append(f"files: {names}")
+    return found
+
+
+def newest_position(run):
+    """The last checkpoint, without where it lies."""
+    folder = run / "checkpoints"
+    saved = torch.load(positions.in_folder(folder / "resume")[0], weights_only=True)
+    saved["exact"].pop("files")
+    saved["exact"]["logged"].pop("events")
+    return _without(saved, str(folder.resolve()))
+
+
+def _without(value, text):
+    if isinstance(value, str):
+        return value.replace(text, "")
+    if isinstance(value, dict):
+        return {_without(key, text): _without(item, text) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(item, text) for item in value]
+    return value
+
+
+def unequal(first, second, place=""):
+    """Where two values differ, tensors bit by bit."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        if list(first) != list(second):
+            yield f"{place}: {set(first) ^ set(second) or 'order'}"
+            return
+        for key in first:
+            yield from unequal(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            yield from unequal(*pair, f"{place}[{index}]")
+    elif isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        same = first.dtype == second.dtype and first.shape == second.shape
+        if (
+            not same
+            or first.contiguous().view(-1).view(torch.uint8).ne(second.contiguous().view(-1).view(torch.uint8)).any()
+        ):
+            yield place
+    elif first != second and not (first != first and second != second):
+        yield f"{place}: {first!r} {second!r}"
+
+
+def events(run):
+    """All scalars for TensorBoard, in the order of their steps."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    read.Reload()
+    return {tag: [(one.step, one.value) for one in read.Scalars(tag)] for tag in sorted(read.Tags()["scalars"])}
+
+
+def choose(places, count, chains, seed=0, kinds=True):
+    """Numbers of places to kill at: one of each kind, `count` at random, and `chains` of three."""
+    chance = random.Random(seed)
+    by_kind = {}
+    for number, place in enumerate(places, 1):
+        by_kind.setdefault(place, []).append(number)
+    chosen = [(chance.choice(numbers),) for numbers in by_kind.values()] if kinds else []
+    chosen += [(chance.randint(1, len(places)),) for _ in range(count)]
+    return chosen + [tuple(chance.randint(1, len(places) // 2) for _ in range(3)) for _ in range(chains)]
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        row = Row(folder, "row", *sys.argv[3:])
+        todo = choose(row.places, int(sys.argv[1]), int(sys.argv[2]))
+        print(len(row.places), "places", len(todo), "scenarios", Counter(row.places).most_common(60), flush=True)
+        bad = 0
+        for ats in todo:
+            wrong = row.killed(*ats)
+            if wrong:
+                bad += 1
+                print("DIFFERS", ats, [row.places[at - 1] for at in ats], wrong[:1500], flush=True)
+        print(f"{len(todo) - bad} of {len(todo)} identical, {row.kills} kills")
