@@ -7,6 +7,7 @@ from builder.cli.main import app
 COMMON = {"--debug", "--quiet", "-q", "--import", "--config-name", "-cn", "--config-dir", "-cd"}
 VERBS = {
     "train": {"--json"},
+    "resume": {"--json", "--inexact"},
     "check": {"--json"},
     "registry": {"--json"},
     "show config": {"--json", "--origins"},
