@@ -20,6 +20,7 @@ from builder.config.yaml_file import parse_yaml
 from builder.data.fitting import fitting
 from builder.data.load import Data, load
 from builder.errors import DEFAULT, ConfigError, Fault, Origin, UsageError
+from builder.inspect.diff import ModelDiff, diff_models
 from builder.inspect.graph.draw import draw
 from builder.inspect.graph.level import Drawing
 from builder.inspect.graph.marks import frozen_words
@@ -170,6 +171,15 @@ def draw_model(model: Composed | ModelFile) -> Drawing:
     if ready is not None:
         plan = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)
     return draw(definition, found, frozen_words(found.model, plan))
+
+
+def diff_of(one: Composed | ModelFile, other: Composed | ModelFile) -> ModelDiff:
+    """What the second of two models differs in from the first.
+
+    Raises:
+        ConfigError: something is wrong with one of the configs.
+    """
+    return diff_models(_model_of(one)[:2], _model_of(other)[:2])
 
 
 @dataclass(frozen=True, slots=True)

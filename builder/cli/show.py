@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from builder.cli import show_graph, show_model, show_select
+from builder.cli import show_diff, show_graph, show_model, show_select
 from builder.cli.options import Common, Json, Overrides, compose_of, takes_common
 from builder.cli.output import print_json, styled
 from builder.errors import Path, dotted
@@ -74,6 +74,7 @@ def _show(context: typer.Context) -> None:
 app.command("config")(takes_common(config))
 app.command("model")(takes_common(show_model.model))
 app.command("code")(takes_common(show_model.code))
+app.command("diff")(takes_common(show_diff.diff))
 app.command("graph")(takes_common(show_graph.graph))
 app.command("select")(takes_common(show_select.select))
 

@@ -99,6 +99,13 @@ def match(
     return draft, []
 
 
+def laid_beside(spec: SourceSpec, file: WeightsFile, targets: Mapping[str, Target]) -> Draft:
+    """A file that is open already, its names as they are, matched with the tensors of a whole model."""
+    draft = Draft(spec, file, targets, apply_rules((), file)[0])
+    _match_tensors(draft)
+    return draft
+
+
 def _no_module(spec: SourceSpec, modules: Mapping[str, nn.Module]) -> Fault:
     place, names = (*spec.path, "into"), [name for name in modules if name]
     top = ", ".join(name for name in names if "." not in name)

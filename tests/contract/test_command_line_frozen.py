@@ -16,6 +16,7 @@ VERBS = {
     "runs list": {"--json", "--csv", "--where", "--sort", "--reverse", "-r", "--columns", "--limit", "-n"},
     "runs compare": {"--json"},
     "runs rm": {"--yes", "-y"},
+    "show diff": {"--json", "--exit-code"},
     "show graph": {"--output", "-o", "--depth"},
     "weights": {"--json", "--all", "--key", "--ema"},
     "schema": {"--output", "-o"},
