@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from builder.errors import BuilderError, ConfigError
     from builder.model.build import build
     from builder.registry import register
+    from builder.use.loaded import load
 
-__all__ = ["BuilderError", "ConfigError", "__version__", "build", "register"]
+__all__ = ["BuilderError", "ConfigError", "__version__", "build", "load", "register"]
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ _HOMES = {
     "BuilderError": "builder.errors",
     "ConfigError": "builder.errors",
     "build": "builder.model.build",
+    "load": "builder.use.loaded",
     "register": "builder.registry",
 }
 

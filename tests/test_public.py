@@ -13,7 +13,7 @@ ROOT = Path(builder.__file__).parents[1]
 
 
 def test_the_public_names_are_these():
-    assert builder.__all__ == ["BuilderError", "ConfigError", "__version__", "build", "register"]
+    assert builder.__all__ == ["BuilderError", "ConfigError", "__version__", "build", "load", "register"]
 
 
 @pytest.mark.parametrize("name", builder.__all__)

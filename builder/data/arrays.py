@@ -58,7 +58,7 @@ def arrays(
     """
     check_texts("path", path)
     check_texts("dtypes", dtypes or None)
-    files = _mapped(path)
+    files = mapped(path)
     beside = {name: argument for argument, name in (("split", split), ("groups", groups)) if isinstance(name, str)}
     _check(files, target, beside, dtypes or {})
     size = len(next(iter(files.values())).array)
@@ -85,11 +85,11 @@ def apply_arrays(state: Mapping[str, Any], path: str | Mapping[str, str]) -> dic
     Raises:
         Refusal: one is missing, or the files can't be read.
     """
-    files = _mapped(path)
+    files = mapped(path)
     wanted = {name: getattr(torch, dtype) for name, dtype in state["dtypes"].items()}
     needed = [name for name in wanted if name != state["target"]]
     refuse([_no_array(files, "path", name) for name in needed if name not in files])
-    return {name: _as_tensor(np.array(files[name].array), dtype) for name, dtype in wanted.items() if name in files}
+    return {name: as_tensor(np.array(files[name].array), dtype) for name, dtype in wanted.items() if name in files}
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class ArraySource(Source):
     def take(self, rows: Rows, place: tuple[int | str, ...] = ()) -> Batch:
         """Copies of the samples of these rows."""
         index = self.rows[rows if isinstance(rows, slice) else rows.numpy()]
-        return {name: _as_tensor(column.array[index], self.casts[name]) for name, column in self.columns.items()}
+        return {name: as_tensor(column.array[index], self.casts[name]) for name, column in self.columns.items()}
 
     def in_memory(self) -> Source:
         """The same samples as tensors; only where it is asked for."""
@@ -149,13 +149,19 @@ class ArraySource(Source):
         return sum(column.dtype.itemsize * math.prod(column.shape) for column in self.columns.values()) <= CHECKED
 
 
-def _as_tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+def as_tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    """An array as a tensor of that dtype, which is no part of a file."""
     # An array in a zip file may begin at an odd address, and one may be in the other order of bytes.
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     return torch.from_numpy(native.copy() if not native.flags.writeable else native).to(dtype)
 
 
-def _mapped(path: str | Mapping[str, str]) -> dict[str, MappedArray]:
+def mapped(path: str | Mapping[str, str]) -> dict[str, MappedArray]:
+    """The arrays of an `.npz` file, of a folder of `.npy` files, or of files by name; mapped, not read.
+
+    Raises:
+        Refusal: a file or an array can't be read.
+    """
     if isinstance(path, Mapping):
         return _gathered({name: (Path(file), ("path", name)) for name, file in path.items()})
     place = Path(path)

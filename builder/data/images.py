@@ -15,7 +15,7 @@ from torch import Tensor
 from builder.data.facts import SPLITS, ArgumentError, Dataset, class_facts, refuse
 from builder.data.sources import Batch, ItemSource
 from builder.data.splits import FRACTIONS, Indices, split_indices
-from builder.errors import nearest
+from builder.errors import MissingExtra, nearest
 from builder.optional import require
 from builder.registry import datasets
 
@@ -84,6 +84,35 @@ def apply_images(state: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     _check_files(files, picture)
     made = _Pictures(files, picture)
     return scaled({"x": torch.stack([made[index]["x"] for index in range(len(files))])})
+
+
+def pictures_in(path: Path) -> list[Path]:
+    """A picture, or all those of a folder in the order of their names."""
+    return [path] if path.is_file() else _pictures(path) if path.is_dir() else []
+
+
+def read_pictures(state: Mapping[str, Any], files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[int, str]]:
+    """`x` of the files that are pictures, in the form in which a model was trained on, and why the others aren't."""
+    picture = _Picture(tuple(state["size"]), state["fit"], state["mode"])
+    read: list[Tensor] = []
+    bad: dict[int, str] = {}
+    for index, file in enumerate(files):
+        try:
+            _header(file)
+            read.append(picture.read(file))
+        except MissingExtra:
+            raise
+        except Exception as error:  # what Pillow raises for a broken file has no common base
+            bad[index] = _said(error)
+    height, width = state["size"]
+    x = torch.stack(read) if read else torch.empty(0, CHANNELS[state["mode"]], height, width, dtype=torch.uint8)
+    return scaled({"x": x}), bad
+
+
+def _said(error: Exception) -> str:
+    """Why a file isn't read."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "it is no picture" if "cannot identify" in text else f"it can't be read: {text}"
 
 
 def scaled(batch: Batch) -> Batch:

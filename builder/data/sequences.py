@@ -73,12 +73,15 @@ def sequences(
     return Dataset(splits, facts, state, notes, {"model": "lstm_tagger", "task": "tagging"})
 
 
-def apply_sequences(state: Mapping[str, Any], sentences: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    """Sentences of tokens in the form in which a model was trained on: `ids`, `mask` and `lengths`."""
+def apply_sequences(state: Mapping[str, Any], sentences: Sequence[Sequence[str]], length: int = 0) -> dict[str, Tensor]:
+    """Sentences of tokens in the form in which a model was trained on: `ids`, `mask` and `lengths`.
+
+    They are filled up to the longest of them, and at least to `length`.
+    """
     lower = state["lower"]
     read = [[(token.lower() if lower else token, "") for token in sentence] for sentence in sentences]
     vocabulary = {token: index + 2 for index, token in enumerate(state["tokens"])}
-    tensors = _tensors(read, vocabulary, [""], max(map(len, read), default=0))
+    tensors = _tensors(read, vocabulary, [""], max([length, *map(len, read)]))
     return {name: tensor for name, tensor in tensors.items() if name != "target"}
 
 

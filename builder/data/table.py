@@ -88,8 +88,7 @@ def table(
         "task": "classification" if names else "regression",
     }  # fmt: skip
     state = {"type": "Table", "separator": separator, "missing_values": list(missing_values), **features.state(),
-             "target": {"name": target, "classes": names, "mean": facts.get("target_mean", 0.0),
-                        "std": facts.get("target_std", 1.0) if standardise_target else 1.0}}  # fmt: skip
+             "target": {"name": target, "classes": names, **_scale(facts, standardise_target)}}  # fmt: skip
     absent = [name for index, name in enumerate(names or ()) if index not in set(labels[indices["train"]].tolist())]
     notes = _notes(frame, target, names, features, reasons, dropped, missing, absent)
     fits = {"model": "table" if features.indexed else "mlp", "task": facts["task"]}
@@ -296,6 +295,12 @@ def _encode_target(
     facts = {"num_outputs": 1, "target_mean": mean, "target_std": std if std > 0 else 1.0}
     scaled = (values - mean) / facts["target_std"] if standardise else values
     return torch.from_numpy(scaled.astype(np.float32)), facts
+
+
+def _scale(facts: Mapping[str, Any], standardise: bool) -> dict[str, float]:
+    """What is taken from a target that is a number, and what it is divided by."""
+    known = facts if standardise else {}
+    return {"mean": known.get("target_mean", 0.0), "std": known.get("target_std", 1.0)}
 
 
 def _notes(

@@ -62,9 +62,12 @@ def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.P
 def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
     """The newest finished run of the experiment that stands before `/latest`: its name, or its folder."""
     experiment = pathlib.Path(name).parent
-    folder = experiment if experiment.is_dir() and experiment.name else pathlib.Path(output_dir) / experiment
-    runs = runs_in(folder.parent) if experiment.name and folder.is_dir() else []
-    found = {run: status.status(run) for run in runs if run.parent == folder}
+    folders = [experiment, pathlib.Path(output_dir) / experiment] if experiment.name else []
+    held = {
+        folder: [run for run in runs_in(folder.parent) if run.parent == folder] for folder in folders if folder.is_dir()
+    }
+    folder = next((folder for folder, runs in held.items() if runs), experiment)
+    found = {run: status.status(run) for run in held.get(folder, ())}
     finished = {run: of.started for run, of in found.items() if of.state == "finished"}
     if finished:
         return max(finished, key=lambda run: finished[run])  # names tell runs of one second apart by a hash alone
