@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml
 from builder.data.load import Data
 from builder.data.module import DataModule
 from builder.errors import BuilderError, ConfigError, LayerError, dotted
+from builder.errors import Path as ConfigPath
+from builder.inspect.summary import as_json
 from builder.model.build import construct
 from builder.model.explain import explain
 from builder.model.filled import filled
@@ -32,7 +34,10 @@ from builder.model.source import source
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
 from builder.plans import Plans, length, make_plans
-from builder.preview import Explored, explored
+from builder.preview import Explored, explored, summary_of
+from builder.report.config import ORIGINS
+from builder.report.model import SUMMARY as MODEL_SUMMARY
+from builder.report.run import REPORT, write_report
 from builder.runs import attempts
 from builder.runs.environment import environment
 from builder.runs.folder import Run, check_name, one_line, open_run
@@ -274,6 +279,8 @@ def trained(
     position: Position | None = None,
 ) -> TrainReport:
     """Train a model in its run folder, from a position on if there is one, and seal the folder however it ends."""
+    if ready.composed.values["report"]:
+        run.afterwards(_write_page)
     try:
         result = _fit(ready, model, run.path, quiet, run.reach, context or context_of(ready), position)
     except (KeyboardInterrupt, SystemExit, CannotGoOn):
@@ -352,9 +359,27 @@ def _describe(run: Run, ready: Prepared) -> None:
     run.write_text("model.yaml", dump_yaml(with_references(model, composed)))
     data = ready.data
     run.write_json("data.json", {"facts": data.facts.values, "fingerprint": data.fingerprint(), "state": data.state})
+    origins = {dotted(path): str(composed.origins.of(path)) for path in _paths(composed.unresolved)}
+    run.write_json(ORIGINS, origins)
+    run.write_json(MODEL_SUMMARY, as_json(summary_of(ready.definition, ready.found, ready)))
     if not may_hold_secrets(composed):  # code has values only, no references
         with contextlib.suppress(ConfigError):  # what plain code can't say is told by `show code`
             run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
+
+
+def _paths(value: Any, path: ConfigPath = ()) -> Iterator[ConfigPath]:
+    """The paths of all values in a config."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from _paths(item, (*path, key))
+
+
+def _write_page(run: Path) -> None:
+    """The run's report. It is made of what lies in the folder, at any time again, so that no run fails for its sake."""
+    try:
+        write_report(run)
+    except Exception as error:  # whatever it is, the run is sealed, and has its end to tell
+        print(f"note: no {REPORT} was written: {one_line(error)}", file=sys.stderr)
 
 
 def _init_lines(ready: Prepared, initial: InitReport) -> list[str]:

@@ -131,6 +131,18 @@ def describe_model(model: Composed | ModelFile, *, batch: int | None = None) -> 
         UsageError: there is a `batch`, and the model's inputs have no dimension for it.
     """
     definition, found, ready = _model_of(model)
+    return summary_of(definition, found, ready, batch)
+
+
+def summary_of(definition: Definition, found: Exploration, ready: Explored | None, batch: int | None = None) -> Summary:
+    """What an explored model comes to; `ready` is the config's, None for the model of a file.
+
+    Afterwards `found.model` requires gradients where the config says that it trains at some time.
+
+    Raises:
+        ConfigError: the model doesn't run with such a batch.
+        UsageError: there is a `batch`, and the model's inputs have no dimension for it.
+    """
     phases: list[str] = []
     if ready is not None:
         frozen = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)

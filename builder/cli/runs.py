@@ -1,10 +1,11 @@
-"""`builder runs`: the runs that there are, listed, compared and deleted."""
+"""`builder runs`: the runs that there are, listed, compared, reported and deleted."""
 
 from __future__ import annotations
 
 import csv
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,9 +46,16 @@ Columns = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="The first N only.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, all digits of all numbers.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", show_default=False, help="A run folder, the last part of its name, or EXPERIMENT/latest."
+    ),
+]
 Names = Annotated[
     list[str], typer.Argument(metavar="RUNS", show_default=False, help="Run folders, or the last parts of their names.")
 ]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")]
 
 
 class _Runs(TyperGroup):
@@ -60,7 +68,7 @@ class _Runs(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_Runs, help="The runs that there are: list, compare, rm.", rich_markup_mode=None)
+app = typer.Typer(cls=_Runs, help="The runs that there are: list, compare, report, rm.", rich_markup_mode=None)
 
 
 def list_(
@@ -99,11 +107,11 @@ def list_(
         _print_rows(kept, named)
 
 
-def compare(common: Common, runs: Names, as_json: Json = False) -> None:
-    """Tell runs apart: what their configs differ in, and their metrics.
+def compare(common: Common, runs: Names, output: Output = None, as_json: Json = False) -> None:
+    """Tell runs apart: what their configs differ in, their metrics, and their curves in one picture.
 
     Configs are compared by what they mean: a default that is written out, a short form or another order is no
-    difference.
+    difference. -o writes the curves: a page to look into (.html), or a picture (.png, .svg).
     """
     from builder.runs.compare import as_json as plain
     from builder.runs.compare import compare as compared
@@ -111,6 +119,7 @@ def compare(common: Common, runs: Names, as_json: Json = False) -> None:
 
     if len(runs) < 2:
         raise UsageError("name two runs or more")
+    _check_kind(output, (".html", ".png", ".svg"))
     found = compared([find_run(name) for name in runs], _default_of(common))
     if as_json:
         print_json(plain(found))
@@ -118,6 +127,27 @@ def compare(common: Common, runs: Names, as_json: Json = False) -> None:
         from builder.cli.runs_compare import print_comparison
 
         print_comparison(found)
+    if output is not None:
+        from builder.report.comparison import write_comparison
+
+        write_comparison(found, output)
+        if not as_json:
+            print(output)
+
+
+def report(common: Common, run: Name, output: Output = None) -> None:
+    """Write a run's report, one page that needs no network, and print where it lies.
+
+    By default it is report.html in the run folder, where training leaves one too.
+    """
+    from builder.report.run import REPORT, write_report
+    from builder.runs.find import find_run
+
+    _check_kind(output, (".html",))
+    found = find_run(run)
+    path = found / REPORT if output is None else output
+    write_report(found, path)
+    print(path)
 
 
 def rm(
@@ -146,6 +176,7 @@ def rm(
 
 app.command("list")(takes_common(list_))
 app.command("compare")(takes_common(compare))
+app.command("report")(takes_common(report))
 app.command("rm")(takes_common(rm))
 
 
@@ -160,6 +191,11 @@ def _default_of(common: Common) -> Any:
         return look_up(config, path)
 
     return default_of
+
+
+def _check_kind(output: Path | None, kinds: Sequence[str]) -> None:
+    if output is not None and output.suffix.lower() not in kinds:
+        raise UsageError(f"{output}: what is written has to end in {' or '.join(kinds)}")
 
 
 def _say_none(folders: list[str] | None, where: list[str] | None, any_there: bool) -> None:

@@ -189,6 +189,7 @@ TOP = Section(
         "description": Field("a note on what this is about", either(TEXT, NULL)),
         "seed": Field("what all randomness follows from", integer(0, LARGEST_SEED), 0),
         "output_dir": Field("the folder in which run folders are made", FOLDER, "outputs"),
+        "report": Field("whether a page about the run is written into its folder when it ends", BOOLEAN, True),
         "model": Section("the model's definition", _NODE_KEYS, open=True, required=True),
         "init": Field("initialisation rules for the whole model, after its own", either(LIST, MAPPING), []),
         "init_seed": Field(

@@ -58,7 +58,7 @@ def compare(runs: Sequence[pathlib.Path], default_of: DefaultOf | None = None) -
     return Comparison(
         tuple(records), tuple(labels(runs)),
         tuple(differences([config_of(one.path) for one in records], default_of)),
-        _surroundings(records), tuple(map(_best, records, lines)), tuple(lines),
+        _surroundings(records), tuple(map(best_of, records, lines)), tuple(lines),
     )  # fmt: skip
 
 
@@ -118,7 +118,8 @@ def _digest(path: pathlib.Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _best(one: Record, lines: Mapping[str, Curve]) -> Best | None:
+def best_of(one: Record, lines: Mapping[str, Curve]) -> Best | None:
+    """The best value of the metric that a run's checkpoints are chosen by; None if it has none."""
     metric = monitored(one)
     curve = lines.get(metric) if metric is not None else None
     if metric is None or curve is None:

@@ -12,7 +12,7 @@ from builder.config.tree import has_interpolation
 from builder.errors import Path
 from builder.runs.record import ABSENT
 
-ASIDE = ("name", "output_dir", "hydra")
+ASIDE = ("name", "output_dir", "report", "hydra")
 """Keys at the top that say nothing about what is trained."""
 ORDERED = ("layers", "tensors")
 """Mappings whose order means something: layers run in it where no `forward` says otherwise."""

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -44,6 +44,7 @@ class Run:
         self._began = time.monotonic()
         self._epoch: int | None = None
         self._step: int | None = None
+        self._afterwards: list[Callable[[pathlib.Path], None]] = []
         try:
             self.before = status.status(path) if again else None
             self._status = status.begun(self.before, command)
@@ -84,6 +85,10 @@ class Run:
         path = self._inside(name)
         durable.write_bytes(path, data)
         return path
+
+    def afterwards(self, call: Callable[[pathlib.Path], None]) -> None:
+        """Call `call` with the folder once the run is sealed, however it ended."""
+        self._afterwards.append(call)
 
     def reach(self, epoch: int, step: int) -> None:
         """Note the last completed epoch and step, so that the seal names them however the run ends; writes nothing."""
@@ -127,6 +132,7 @@ class Run:
     def restore(self) -> None:
         """Leave a run that was opened again as it was, and unlock its folder."""
         assert self.before is not None
+        self._afterwards.clear()
         self._end(self.before)
 
     def __enter__(self) -> Self:
@@ -156,6 +162,8 @@ class Run:
         status.write(self.path, final)
         self._status = final
         self.unlock()
+        for call in self._afterwards:
+            call(self.path)
 
     def _inside(self, name: str) -> pathlib.Path:
         path = pathlib.PurePosixPath(name)

@@ -5,9 +5,9 @@ import io
 import json
 
 import pytest
-from made_runs import make_run
 
 from command_line import run
+from made_runs import make_run
 
 
 @pytest.fixture
@@ -81,6 +81,11 @@ def test_json_and_csv_hold_all(folder):
         (["list", "tow"], "did you mean 'two'?"),
         (["lst"], "No such command 'lst'"),
         (["compare", "aaaaaaaa"], "name two runs or more"),
+        (
+            ["compare", "aaaaaaaa", "bbbbbbbb", "-o", "x.pdf"],
+            "x.pdf: what is written has to end in .html or .png or .svg",
+        ),
+        (["report", "aaaaaaaa", "-o", "x.pdf"], "x.pdf: what is written has to end in .html"),
         (["rm", "aaaaaaaa"], "nobody is there to be asked; --yes deletes without asking"),
         (["rm", "outputs", "--yes"], "outputs is not a run folder"),
         (["rm", "dddddddd", "--yes"], "no run 'dddddddd' in outputs"),

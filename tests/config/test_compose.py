@@ -42,7 +42,7 @@ COMPOSITIONS = [
 ]
 
 
-UNSAID = {"init": [], "init_seed": None, "load": None, "freeze": None}
+UNSAID = {"init": [], "init_seed": None, "load": None, "freeze": None, "report": True}
 """Sections that these configs don't have, and what stands in their place."""
 
 

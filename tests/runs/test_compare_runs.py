@@ -4,7 +4,6 @@ import re
 
 import pytest
 import yaml
-from made_runs import make_run
 
 from builder.config.compose import compose
 from builder.config.saved import saved_yaml
@@ -17,6 +16,7 @@ from builder.runs.differences import differences
 from builder.runs.lock import Lock
 from builder.runs.process import this_process
 from builder.runs.record import ABSENT
+from made_runs import make_run
 
 TABLE = "epoch,step,train/loss,val/loss,lr\n0,9,1.5,,0.1\n0,19,1.25,0.75,0.1\n1,39,nan,0.5,0.1\n2,59,0.75,0.625,"
 
@@ -60,7 +60,7 @@ def test_what_means_the_same_is_no_difference(override):
         "+optimizer.amsgrad=false",
         "~optimizer.eps",
         "model.layers.flatten={type: Flatten, start_dim: 1}",
-        "+callbacks.last.save_top_k=1",
+        "+callbacks.best.save_top_k=1",
         "+task.metrics.accuracy.top_k=1",
     ],
 )
