@@ -21,6 +21,8 @@ from builder.data.fitting import fitting
 from builder.data.load import Data, load
 from builder.errors import DEFAULT, ConfigError, Fault, Origin, UsageError
 from builder.inspect.diff import ModelDiff, diff_models
+from builder.inspect.doctor.examine import examine
+from builder.inspect.doctor.finding import Report
 from builder.inspect.graph.draw import draw
 from builder.inspect.graph.level import Drawing
 from builder.inspect.graph.marks import frozen_words
@@ -183,6 +185,22 @@ def draw_model(model: Composed | ModelFile) -> Drawing:
     if ready is not None:
         plan = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)
     return draw(definition, found, frozen_words(found.model, plan))
+
+
+def examine_layers(model: Composed | ModelFile | None) -> Report:
+    """What is wrong with the layers of users, as they are in a model; as they are by default where it has none of them.
+
+    A model that can't be made is noted: its layers may be why.
+    """
+    if model is None:
+        return examine()
+    try:
+        return examine(_model_of(model)[1].model)
+    except ConfigError as error:
+        fault = str(error.faults[0]).replace("\n", " ")
+        return examine(
+            None, [f"the config's model can't be made, so that layers were made with their defaults: {fault}"]
+        )
 
 
 def diff_of(one: Composed | ModelFile, other: Composed | ModelFile) -> ModelDiff:

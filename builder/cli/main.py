@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, predict, registry, resume, runs, schema, show, train, weights
+from builder.cli import check, doctor, predict, registry, resume, runs, schema, show, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("train")(takes_common(train.train))
 app.command("resume")(takes_common(resume.resume))
 app.command("check")(takes_common(check.check))
+app.command("doctor")(takes_common(doctor.doctor))
 app.add_typer(show.app, name="show")
 app.command("predict")(takes_common(predict.predict))
 app.command("registry")(takes_common(registry.registry))

@@ -17,6 +17,7 @@ VERBS = {
     "runs compare": {"--json", "--output", "-o"},
     "runs report": {"--output", "-o"},
     "runs rm": {"--yes", "-y"},
+    "doctor": {"--json"},
     "show diff": {"--json", "--exit-code"},
     "show graph": {"--output", "-o", "--depth"},
     "predict": {
