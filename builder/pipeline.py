@@ -54,6 +54,7 @@ from builder.training.positions import Position
 from builder.training.rates import GroupRates
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
+from builder.weights.digest import tensors_sha256
 from builder.weights.init_report import InitReport, init_report
 from builder.weights.init_report import lines as init_lines
 from builder.weights.initialise import Touched
@@ -235,8 +236,10 @@ def _planned(ready: Prepared) -> InitReport:
     return init_report(model, touched)
 
 
-def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
+def train(composed: Composed, *, quiet: bool = False, ready: Prepared | None = None) -> TrainReport:
     """Check the config, train the model in a new run folder, and seal that folder however it ends.
+
+    `ready` is what `prepare` made of the config, where that was done already.
 
     Raises:
         ConfigError: something is wrong with the config; no run folder is made.
@@ -245,7 +248,7 @@ def train(composed: Composed, *, quiet: bool = False) -> TrainReport:
         KeyboardInterrupt: the user stopped it; the run is sealed as interrupted.
     """
     started = time.perf_counter()
-    ready = prepare(composed, quiet=quiet)
+    ready = prepare(composed, quiet=quiet) if ready is None else ready
     composed = ready.composed
     values = composed.values
     read_trainer(values, ready.task, composed.origins)
@@ -293,6 +296,7 @@ def trained(
             raise
         raise told from error
     seconds = time.perf_counter() - started
+    run.keep_hash("tested", tensors_sha256(model.state_dict()))
     run.seal(
         result.state, reason=result.reason, epoch=result.epoch, step=result.step,
         metrics=result.metrics, seconds=seconds,
@@ -394,6 +398,13 @@ def _report(run: Run, plans: Plans, initial: InitReport, loaded: LoadReport) -> 
         reports["load"] = loaded.to_json()
     for name, report in reports.items():
         run.write_json(f"reports/{name}.json", report)
+
+
+def current_facts() -> dict[str, Any]:
+    """What a run that began now would run on: `environment.json`, and under `patch` what the code differs by."""
+    code = repository()
+    facts = environment({"torch": _torch_facts()}, repository=code)
+    return {**facts, "patch": None if code is None else code.patch}
 
 
 def _torch_facts() -> dict[str, Any]:

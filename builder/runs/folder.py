@@ -44,6 +44,7 @@ class Run:
         self._began = time.monotonic()
         self._epoch: int | None = None
         self._step: int | None = None
+        self._hashes: dict[str, str] = {}
         self._afterwards: list[Callable[[pathlib.Path], None]] = []
         try:
             self.before = status.status(path) if again else None
@@ -86,6 +87,10 @@ class Run:
         durable.write_bytes(path, data)
         return path
 
+    def keep_hash(self, weights: str, sha256: str) -> None:
+        """Note the hash of some weights, for the manifest."""
+        self._hashes[weights] = sha256
+
     def afterwards(self, call: Callable[[pathlib.Path], None]) -> None:
         """Call `call` with the folder once the run is sealed, however it ended."""
         self._afterwards.append(call)
@@ -123,7 +128,7 @@ class Run:
         epoch, step = self._epoch if epoch is None else epoch, self._step if step is None else step
         result = {"epoch": epoch, "step": step, "metrics": dict(metrics or {})}
         try:
-            manifest.write(self.path)
+            manifest.write(self.path, self._hashes)
         except BuilderError as error:
             self._end(status.sealed(self._status, "failed", taken, reason=one_line(error), **result))
             raise

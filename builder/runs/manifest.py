@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from builder.durable import told, write_json
@@ -26,13 +27,14 @@ def manifest(run: pathlib.Path) -> dict[str, dict[str, Any]]:
     return {path.relative_to(run).as_posix(): _described(path) for path in paths if path.is_file()}
 
 
-def write(run: pathlib.Path) -> None:
-    """Write `manifest.json`.
+def write(run: pathlib.Path, weights: Mapping[str, str] | None = None) -> None:
+    """Write `manifest.json`; `weights` are SHA-256 of the tensors of some weights, by what these are called.
 
     Raises:
         RunError: the system refuses.
     """
-    write_json(run / FILE, {"files": manifest(run)})
+    hashes = {name: {"sha256": sha256} for name, sha256 in (weights or {}).items()}
+    write_json(run / FILE, {"files": manifest(run), **({"weights": hashes} if hashes else {})})
 
 
 def check(run: pathlib.Path, *names: str, cheap: int | None = None) -> None:

@@ -13,6 +13,7 @@ VERBS = {
     "show config": {"--json", "--origins"},
     "show model": {"--json", "--batch", "--depth"},
     "show select": {"--json"},
+    "rerun": {"--json", "--check"},
     "runs list": {"--json", "--csv", "--where", "--sort", "--reverse", "-r", "--columns", "--limit", "-n"},
     "runs compare": {"--json", "--output", "-o"},
     "runs report": {"--output", "-o"},
