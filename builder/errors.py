@@ -160,3 +160,7 @@ class RunError(BuilderError):
 
 class LayerError(BuilderError):
     """A layer raised while the model ran; says the YAML line and the shapes on it."""
+
+
+class Stopped(BuilderError):
+    """Training was ended on purpose before its end: by a sweep that has seen enough of a trial."""

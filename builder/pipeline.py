@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ from builder.config.folders import blocks
 from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml, with_references
 from builder.data.load import Data
 from builder.data.module import DataModule
-from builder.errors import BuilderError, ConfigError, LayerError, dotted
+from builder.errors import BuilderError, ConfigError, LayerError, Stopped, dotted
 from builder.errors import Path as ConfigPath
 from builder.inspect.summary import as_json
 from builder.model.build import construct
@@ -60,6 +60,9 @@ from builder.weights.init_report import lines as init_lines
 from builder.weights.initialise import Touched
 from builder.weights.load import LoadReport
 from builder.weights.load import load as load_weights
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +239,21 @@ def _planned(ready: Prepared) -> InitReport:
     return init_report(model, touched)
 
 
-def train(composed: Composed, *, quiet: bool = False, ready: Prepared | None = None) -> TrainReport:
+def train(
+    composed: Composed,
+    *,
+    quiet: bool = False,
+    ready: Prepared | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    on_open: Callable[[Path], object] | None = None,
+) -> TrainReport:
     """Check the config, train the model in a new run folder, and seal that folder however it ends.
 
-    `ready` is what `prepare` made of the config, where that was done already.
+    `ready` is what `prepare` made of the config, where that was done already. `callbacks` are called before those of
+    the config, `on_open` with the run folder before training begins.
 
     Raises:
+        Stopped: a callback ended training on purpose; the run is sealed as interrupted.
         ConfigError: something is wrong with the config; no run folder is made.
         LayerError: a layer raised; the run is sealed as failed.
         RunError: the run folder can't be written.
@@ -252,23 +264,34 @@ def train(composed: Composed, *, quiet: bool = False, ready: Prepared | None = N
     composed = ready.composed
     values = composed.values
     read_trainer(values, ready.task, composed.origins)
-    seed = values["seed"] if values["init_seed"] is None else values["init_seed"]
-    reseed(seed, "init")
-    touched = Touched()
-    model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes, touched=touched)
-    initial = init_report(model, touched)
-    loaded = load_weights(ready.plans.load, model)
+    model, initial, loaded = initialised(ready)
     if not quiet:
         for line in (*_init_lines(ready, initial), *ready.plans.lines()):
             print(line, file=sys.stderr)
         for note in loaded.notes:
             if note not in ready.plans.load.report().notes:  # what only the values tell
                 print(f"note: {note}", file=sys.stderr)
-    with _open(ready) as run:
+    with open_folder(ready) as run:
         attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None})
-        _describe(run, ready)
-        _report(run, ready.plans, initial, loaded)
-        return trained(run, ready, model, started, quiet=quiet)
+        describe(run, ready, initial, loaded)
+        if on_open is not None:
+            on_open(run.path)
+        return trained(run, ready, model, started, quiet=quiet, callbacks=callbacks)
+
+
+def initialised(ready: Prepared) -> tuple[nn.Module, InitReport, LoadReport]:
+    """The model with the weights that training begins with, and how it got them.
+
+    Raises:
+        ConfigError: weights can't be loaded.
+    """
+    values = ready.composed.values
+    seed = values["seed"] if values["init_seed"] is None else values["init_seed"]
+    reseed(seed, "init")
+    touched = Touched()
+    model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes, touched=touched)
+    initial = init_report(model, touched)
+    return model, initial, load_weights(ready.plans.load, model)
 
 
 def trained(
@@ -280,13 +303,17 @@ def trained(
     quiet: bool,
     context: Context | None = None,
     position: Position | None = None,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> TrainReport:
     """Train a model in its run folder, from a position on if there is one, and seal the folder however it ends."""
     if ready.composed.values["report"]:
         run.afterwards(_write_page)
     try:
-        result = _fit(ready, model, run.path, quiet, run.reach, context or context_of(ready), position)
+        result = _fit(ready, model, run.path, quiet, run.reach, context or context_of(ready), position, callbacks)
     except (KeyboardInterrupt, SystemExit, CannotGoOn):
+        raise
+    except Stopped as stop:
+        run.seal("interrupted", reason=str(stop))
         raise
     except BaseException as error:
         told = _explained(error)
@@ -318,10 +345,11 @@ def _fit(
     on_position: Callable[[int, int], None],
     context: Context,
     position: Position | None,
+    others: Sequence[pl.Callback] = (),
 ) -> FitResult:
     values, origins = ready.composed.values, ready.composed.origins
     section, frozen = values["scheduler"] or None, ready.plans.frozen
-    callbacks = [*([Freezing(frozen)] if frozen.rules else []), GroupRates()]
+    callbacks = [*([Freezing(frozen)] if frozen.rules else []), GroupRates(), *others]
     if ready.hooks:
         callbacks.append(Hooks(ready.hooks, values["seed"], run_dir))
 
@@ -341,7 +369,7 @@ def _fit(
     )  # fmt: skip
 
 
-def _open(ready: Prepared) -> Run:
+def open_folder(ready: Prepared) -> Run:
     """The run folder, with what says where the run comes from."""
     composed = ready.composed
     code = repository()
@@ -353,8 +381,8 @@ def _open(ready: Prepared) -> Run:
     )  # fmt: skip
 
 
-def _describe(run: Run, ready: Prepared) -> None:
-    """What was found about the model, for the run folder."""
+def describe(run: Run, ready: Prepared, initial: InitReport, loaded: LoadReport) -> None:
+    """What was found about the model, and how its weights begin, for the run folder."""
     composed = ready.composed
     model = filled(
         composed.values["model"], ready.definition, {}, ready.data.facts.values, ready.found,
@@ -369,6 +397,7 @@ def _describe(run: Run, ready: Prepared) -> None:
     if not may_hold_secrets(composed):  # code has values only, no references
         with contextlib.suppress(ConfigError):  # what plain code can't say is told by `show code`
             run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
+    _report(run, ready.plans, initial, loaded)
 
 
 def _paths(value: Any, path: ConfigPath = ()) -> Iterator[ConfigPath]:

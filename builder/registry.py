@@ -131,12 +131,13 @@ transforms = Registry("transform", ("builder.data.transforms",))
 callbacks = Registry("callback", ("builder.training.callbacks",))
 loggers = Registry("logger", ("builder.training.loggers",))
 hooks = Registry("hook", ("builder.training.hooks.functions",))
+executors = Registry("executor", ("builder.sweep.executors",))
 
 registries: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
         layers, functions, initialisers, losses, metrics, optimizers, schedulers, datasets, transforms,
-        callbacks, loggers, hooks,
+        callbacks, loggers, hooks, executors,
     )
 }  # fmt: skip
 """All registries by kind, in the order in which they are listed."""

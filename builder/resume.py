@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.config.changes import Change, changes, refused
 from builder.config.compose import Composed, compose
@@ -24,6 +24,9 @@ from builder.training.fingerprint import CannotGoOn, Difference
 from builder.training.positions import Position
 from builder.training.trainer import read_trainer
 from builder.weights.load import load as load_weights
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 CONFIG = "config"
 LIMITS = ("max_epochs", "max_steps", "max_time")
@@ -47,8 +50,11 @@ def resume(
     config_dir: Path | None = None,
     inexact: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> TrainReport | Finished:
     """Go on with the run in a folder, under changes that a run can go on with, and seal it again.
+
+    `callbacks` are called before those of the config.
 
     Raises:
         ConfigError: a change isn't one of these, or wrong.
@@ -76,7 +82,9 @@ def resume(
             model = _model(ready, new=position is None)
             noted = _Noted(run, after, found, position, damaged, inexact, quiet)
             context = context_of(ready, inexact=inexact, on_begin=noted)
-            return trained(run, ready, model, started, quiet=quiet, context=context, position=position)
+            return trained(
+                run, ready, model, started, quiet=quiet, context=context, position=position, callbacks=callbacks
+            )
         except (CannotGoOn, ConfigError):
             run.restore()
             raise

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, doctor, predict, registry, rerun, resume, runs, schema, show, train, weights
+from builder.cli import check, doctor, predict, registry, rerun, resume, runs, schema, show, sweep, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("train")(takes_common(train.train))
 app.command("resume")(takes_common(resume.resume))
 app.command("rerun")(takes_common(rerun.rerun))
+app.add_typer(sweep.app, name="sweep")
 app.command("check")(takes_common(check.check))
 app.command("doctor")(takes_common(doctor.doctor))
 app.add_typer(show.app, name="show")

@@ -24,6 +24,7 @@ USES = {
     "transform": "data.transforms.train and .eval: items' type",
     "callback": "callbacks.<name>.type",
     "logger": "logger.<name>.type",
+    "executor": "sweep.executor.type",
     "hook": "hooks.<name>.type",
 }
 

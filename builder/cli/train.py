@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from builder.cli.options import Common, Json, Overrides, compose_of
 from builder.cli.output import print_json
@@ -14,11 +16,22 @@ if TYPE_CHECKING:
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
 
 
-def train(common: Common, overrides: Overrides = None, as_json: Json = False) -> int:
+def train(
+    common: Common,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Train once for each of several values: `builder sweep`.")
+    ] = False,
+) -> int:
     """Train a model, and print its run folder.
 
     The folder stands on the last line of the output; with --quiet or --json there is no progress bar.
     """
+    if multirun:
+        from builder.cli.sweep import run_sweep
+
+        return run_sweep(common, overrides or [], as_json)
     composed = compose_of(common, overrides)
     from builder.pipeline import train as run
 

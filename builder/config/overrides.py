@@ -64,7 +64,7 @@ def _parsed(parser: Any, text: str) -> HydraOverride:
         if not override.key_or_group:
             raise ConfigError(Fault("not an override", origin=origin, expected=_FORMS))
         if override.is_sweep_override():
-            hint = "a list is written key=[1,2], a text in quotes: key='1,2'"
+            hint = "a list is written key=[1,2], a text in quotes: key='1,2'; `train -m` and `sweep` train with each"
             raise ConfigError(Fault("several values, where one config takes one", origin=origin, hint=hint))
         _check_value(override.value(), origin, 0)
     except (HydraException, ValueError, TypeError, RecursionError) as error:

@@ -182,6 +182,36 @@ HOOK = Section(
     short=NULL,
 )
 
+_NAMED = either(NULL, TEXT)
+
+SWEEP = Section(
+    "many trainings: what is varied, how, and where they run; null for none",
+    {
+        "name": Field("the sweep's name, that of its folder; null: the experiment's name and the time", _NAMED),
+        "space": Field("what is varied: overrides' keys with choices, ranges and intervals", either(MAPPING, NULL)),
+        "trials": Field("how many trials in all; null: every point of a grid", either(integer(1), NULL)),
+        "sampler": Section(
+            "how points are chosen; null: all in order, or tpe where there are infinitely many",
+            {"type": _TYPE}, open=True, short=_NAMED, short_for="type",
+        ),
+        "pruner": Section(
+            "how hopeless trials are found and ended; null: none",
+            {"type": _TYPE}, open=True, short=_NAMED, short_for="type",
+        ),
+        "objectives": Field(
+            "what is sought, each 'NAME min' or 'NAME max'; null: what the task monitors",
+            either(NULL, either(LIST, TEXT)),
+        ),
+        "seeds": Field("trainings of each trial, by seed: how many, or which", either(integer(1), either(LIST, NULL))),
+        "folds": Field("trainings of each trial, by fold of the data", either(integer(2), NULL)),
+        "seed": Field("what the sampler's randomness follows from", integer(0, LARGEST_SEED), 0),
+        "executor": Section("where trials run", {"type": _TYPE}, open=True, short=TEXT, short_for="type"),
+        "retry": Field("how often a trial that failed is tried again", integer(0), 0),
+        "storage": Field("the study: an Optuna storage's URL, or a journal file; null: a file in the folder", _NAMED),
+    },
+    short=NULL,
+)  # fmt: skip
+
 TOP = Section(
     "a whole config",
     {
@@ -205,6 +235,7 @@ TOP = Section(
         "callbacks": Names("callbacks by name; null takes one away", _OPTIONAL_COMPONENT),
         "logger": Names("loggers by name; null takes one away", _OPTIONAL_COMPONENT),
         "hooks": Names("hooks by name or in a list; null takes one away", HOOK, short=LIST),
+        "sweep": SWEEP,
         "hydra": Field("", ANYTHING, refused="Hydra's own settings have no use here; 'output_dir' says where runs lie"),
     },
 )

@@ -42,7 +42,7 @@ COMPOSITIONS = [
 ]
 
 
-UNSAID = {"init": [], "init_seed": None, "load": None, "freeze": None, "report": True}
+UNSAID = {"init": [], "init_seed": None, "load": None, "freeze": None, "report": True, "sweep": None}
 """Sections that these configs don't have, and what stands in their place."""
 
 

@@ -85,8 +85,8 @@ def test_keys_that_are_there_or_that_the_schema_knows_need_no_plus(configs, over
         ("~model.inputs.x.0", "model.inputs.x[0]: an item of a list can't be removed\n  hint:     give the whole list anew"),
         ("~seed=3", "seed: another value stands here\n  found:    0\n  expected: 3, to be removed"),
         ("~seed.x", "seed.x: unknown key\n  expected: nothing: there are no keys here"),
-        ("seed=1,2", "several values, where one config takes one\n  hint:     a list is written key=[1,2], a text in quotes: key='1,2'"),
-        ("seed=choice(1,2)", "several values, where one config takes one\n  hint:     a list is written key=[1,2], a text in quotes: key='1,2'"),
+        ("seed=1,2", "several values, where one config takes one\n  hint:     a list is written key=[1,2], a text in quotes: key='1,2'; `train -m` and `sweep` train with each"),
+        ("seed=choice(1,2)", "several values, where one config takes one\n  hint:     a list is written key=[1,2], a text in quotes: key='1,2'; `train -m` and `sweep` train with each"),
         (
             "seed",
             "not an override\n  expected: key=value, group=choice, +key=value, ++key=value or ~key",

@@ -103,7 +103,7 @@ def test_every_key_of_the_schema_is_described_and_its_default_valid():
 
 def test_defaults_at_the_top():
     assert top_defaults() == {
-        "name": None, "seed": 0, "output_dir": "outputs", "report": True, "init": [], "init_seed": None, "load": None, "freeze": None, "scheduler": None, "trainer": {}, "callbacks": {}, "logger": {}, "hooks": {},
+        "name": None, "seed": 0, "output_dir": "outputs", "report": True, "init": [], "init_seed": None, "load": None, "freeze": None, "scheduler": None, "trainer": {}, "callbacks": {}, "logger": {}, "hooks": {}, "sweep": None,
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from builder.cli.main import app
 
 COMMON = {"--debug", "--quiet", "-q", "--import", "--config-name", "-cn", "--config-dir", "-cd"}
 VERBS = {
-    "train": {"--json"},
+    "train": {"--json", "--multirun", "-m"},
     "resume": {"--json", "--inexact"},
     "check": {"--json"},
     "registry": {"--json"},
@@ -38,6 +38,10 @@ VERBS = {
         "--tokens",
         "--seed",
     },
+    "sweep start": {"--json"},
+    "sweep resume": {"--json"},
+    "sweep report": {"--json"},
+    "sweep join": {"--json", "--study"},
     "weights": {"--json", "--all", "--key", "--ema"},
     "schema": {"--output", "-o"},
 }
