@@ -43,6 +43,7 @@ VERBS = {
     "sweep report": {"--json"},
     "sweep join": {"--json", "--study"},
     "weights": {"--json", "--all", "--key", "--ema"},
+    "new": set(),
     "schema": {"--output", "-o"},
 }
 
