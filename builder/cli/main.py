@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, doctor, new, predict, registry, rerun, resume, runs, schema, show, sweep, train, weights
+from builder.cli import check, doctor, export, new, predict, registry, rerun, resume, runs, schema, show, sweep, train, weights
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
@@ -36,6 +36,7 @@ app.command("predict")(takes_common(predict.predict))
 app.command("registry")(takes_common(registry.registry))
 app.command("weights")(takes_common(weights.weights))
 app.add_typer(runs.app, name="runs")
+app.command("export")(takes_common(export.export))
 app.command("new")(takes_common(new.new))
 app.command("schema")(takes_common(schema.schema))
 

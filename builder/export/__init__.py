@@ -1,1 +1,1 @@
-"""A trained model in the forms in which others take it: ONNX, torch.export, weights, plain Python. Loads no Lightning."""
+"""A trained model in the forms in which others take it: ONNX, torch.export, weights, plain Python. No Lightning."""

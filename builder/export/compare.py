@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How the outputs of an export lie beside the model's, over so many rows.
+    """How the outputs of an export lie beside the model's, for such `shapes` of inputs.
 
     `difference` is the largest absolute difference of any number, `scale` the largest absolute number of the model's.
     """
 
-    rows: int
+    shapes: tuple[tuple[int, ...], ...]
     difference: float
     scale: float
 
@@ -26,7 +26,8 @@ class Agreement:
         return self.difference <= tolerance * max(self.scale, 1.0)
 
     def __str__(self) -> str:
-        return f"{self.rows} rows, largest difference {self.difference:.3g} (largest output {self.scale:.3g})"
+        shapes = ", ".join(str(list(shape)) for shape in self.shapes)
+        return f"inputs {shapes}: largest difference {self.difference:.3g}, largest output {self.scale:.3g}"
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -53,7 +54,7 @@ def names(value: Any, prefix: str = "output") -> Iterator[str]:
             yield from names(item, f"{prefix}_{index}")
 
 
-def agreement(expected: Any, found: Any, rows: int) -> Agreement:
+def agreement(expected: Any, found: Any, given: Sequence[Tensor]) -> Agreement:
     """Compare two outputs tensor by tensor.
 
     Raises:
@@ -67,4 +68,4 @@ def agreement(expected: Any, found: Any, rows: int) -> Agreement:
     differences = [torch.where(a == b, 0.0, (a - b).abs()) for a, b in pairs if a.numel()]
     difference = max((float(one.nan_to_num(float("inf")).max()) for one in differences), default=0.0)
     scale = max((float(a.abs().nan_to_num(0.0, 0.0, 0.0).max()) for a, _ in pairs if a.numel()), default=0.0)
-    return Agreement(rows, difference, scale)
+    return Agreement(tuple(tuple(tensor.shape) for tensor in given), difference, scale)

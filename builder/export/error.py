@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from builder.errors import BuilderError
 from builder.model.explain import explain
@@ -29,11 +30,7 @@ class ExportError(BuilderError):
 
 def explained(error: Exception, target: str) -> ExportError:
     """The error to tell: the reason in words where it is known, and the YAML's line where the trace names one."""
-    texts, one = [], error
-    while one is not None and len(texts) < 10:
-        texts.append(f"{type(one).__name__}: {one}")
-        one = one.__cause__ or one.__context__  # type: ignore[assignment]
-    text = "\n".join(texts)
+    text = "\n".join(f"{type(one).__name__}: {one}" for one in _chain(error))
     found = next((cause for cause in _CAUSES if any(word in text for word in cause[0])), None)
     first = str(error).strip().splitlines()[0][:300] if str(error).strip() else ""
     reason = f"{type(error).__name__}: {first}" if found is None else found[1]
@@ -45,12 +42,20 @@ def explained(error: Exception, target: str) -> ExportError:
     return ExportError("\n".join(lines))
 
 
-def _place(error: BaseException, text: str) -> str:
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, that which it came from, and so on."""
     one: BaseException | None = error
-    while one is not None:
+    for _ in range(20):
+        if one is None:
+            return
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _place(error: BaseException, text: str) -> str:
+    for one in _chain(error):
         told = explain(one)
         if told.path:
             return str(told.origin)
-        one = one.__cause__ or one.__context__
     frames = _FRAME.findall(text)
     return f"{frames[-1][0]}:{frames[-1][1]}" if frames else ""

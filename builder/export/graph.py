@@ -23,7 +23,7 @@ from builder.optional import require
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A traced model; `symbols` are the names of free dimensions by the symbol for each, `fixed` the sizes of others."""
+    """A traced model; `symbols` are the names of free dimensions by their symbols, `fixed` the sizes of others."""
 
     program: ExportedProgram
     symbols: Mapping[str, str]

@@ -43,6 +43,7 @@ VERBS = {
     "sweep report": {"--json"},
     "sweep join": {"--json", "--study"},
     "weights": {"--json", "--all", "--key", "--ema"},
+    "export": {"--json", "--to", "--output", "-o", "--checkpoint", "--weights", "--dynamic", "--rows", "--opset"},
     "new": set(),
     "schema": {"--output", "-o"},
 }
