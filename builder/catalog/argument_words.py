@@ -87,8 +87,17 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "backend": "of torch.compile",
         "dynamic": "whether sizes may change without compiling again",
         "fullgraph": "whether a break in the graph is an error",
+        "every_n_steps": "optimiser steps between two",
+        "every_n_epochs": "epochs between two",
+        "every_seconds": "seconds between two",
+        "keep": "how many of them stay",
         "rows": "which samples are shown",
         "count": "how many samples are shown",
+    },
+    "hook": {
+        "value": "the tensor that is looked at",
+        "place": "where it was found",
+        "dim": "the dimension of the units",
     },
     "logger": {
         "store_step": "whether the step is written beside each value",
