@@ -10,7 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from builder.cli import check, doctor, export, new, predict, registry, rerun, resume, runs, schema, show, sweep, train, weights
+from builder.cli import (
+    check,
+    doctor,
+    export,
+    new,
+    predict,
+    registry,
+    rerun,
+    resume,
+    runs,
+    schema,
+    show,
+    sweep,
+    train,
+    weights,
+)
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
