@@ -1,0 +1,18 @@
+"""What it takes to be told that a config is fine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from measure import Effort, Row
+from processes import BUILDER, PYTHON, compare_commands
+
+TITLE = "builder check / python -c 'import torch'"
+PICTURES = ("data=synthetic", "data.shape=[3,64,64]", "data.num_samples=64")
+
+
+def rows(effort: Effort) -> Iterator[Row]:
+    """A ResNet-50, and the default experiment, whose data come with scikit-learn."""
+    for what, words in (("model=resnet50 data=synthetic", ("model=resnet50", *PICTURES)), ("experiment=digits_mlp", ("experiment=digits_mlp",))):
+        command, theirs = (*BUILDER, "check", *words), (PYTHON, "-c", "import torch")
+        yield compare_commands(what, command, theirs, bound=1.6, effort=effort, pairs=5)
