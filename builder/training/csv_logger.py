@@ -29,7 +29,8 @@ class CSVLogger(Logger):
         self.path = Path(save_dir) / "metrics.csv"
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
-        self._offset = 0
+        self._offset = self._end = 0
+        """Where the last row begins in the file, and where it ends."""
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ class CSVLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the metrics to the row of their step."""
         if not self._rows or self._rows[-1].get("step") != step:
-            self._offset = self.path.stat().st_size if self.path.exists() else 0
+            self._offset = self._end
         if self._take(row_of(metrics, step)):
             self._rewrite()
         else:
@@ -62,7 +63,7 @@ class CSVLogger(Logger):
 
     def rewind(self, rows: Sequence[Row]) -> None:
         """Make the table of these rows alone, each as it was logged."""
-        self._columns, self._rows = [], []
+        self._columns, self._rows, self._offset, self._end = [], [], 0, 0
         for row in rows:
             self._take(row)
         if rows:
@@ -84,22 +85,28 @@ class CSVLogger(Logger):
         """Write the whole table, since it has got a column."""
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [dict(zip(self._columns, self._columns, strict=True)), *self._rows]
-        texts = [self._text(row) for row in rows]
-        temporary.write_text("".join(texts), encoding="utf-8", newline="")
+        head = io.StringIO()
+        csv.writer(head, lineterminator="\n").writerow(self._columns)
+        lines = [head.getvalue().encode(), *(self._line(row) for row in self._rows)]
+        temporary.write_bytes(b"".join(lines))
         os.replace(temporary, self.path)
-        self._offset = sum(len(text.encode()) for text in texts[:-1])
+        self._end = sum(map(len, lines))
+        self._offset = self._end - len(lines[-1])
 
     def _replace_last(self) -> None:
-        with open(self.path, "r+b") as file:
-            file.truncate(self._offset)
-            file.seek(self._offset)
-            file.write(self._text(self._rows[-1]).encode())
+        line = self._line(self._rows[-1])
+        file = os.open(self.path, os.O_WRONLY)
+        try:
+            os.ftruncate(file, self._offset)
+            os.pwrite(file, line, self._offset)
+        finally:
+            os.close(file)
+        self._end = self._offset + len(line)
 
-    def _text(self, row: Mapping[str, Any]) -> str:
-        buffer = io.StringIO()
-        csv.DictWriter(buffer, self._columns, restval="", lineterminator="\n").writerow(row)
-        return buffer.getvalue()
+    def _line(self, row: Mapping[str, Any]) -> bytes:
+        """A row of numbers, which need no quotes; with all their digits."""
+        values = [row.get(column) for column in self._columns]
+        return (",".join("" if value is None else repr(value) for value in values) + "\n").encode()
 
 
 def _rank(column: str) -> int:

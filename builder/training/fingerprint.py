@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -71,6 +72,7 @@ def _device(device: torch.device) -> str:
     return device.type
 
 
+@cache  # each look reads files, and there is one a checkpoint
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -1,10 +1,10 @@
 """Runs under the trimmed loop that are killed and resumed end with the bits of one under Lightning's own loop."""
 
 import pytest
-from torture_runs import Row
 
 from builder.training import trainer as made_trainer
 from builder.training.loop import TrimmedEpochLoop
+from torture_runs import Row
 
 CONFIGS = {
     "as it is": (),

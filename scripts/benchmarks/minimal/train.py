@@ -1,4 +1,4 @@
-"""The shortest training of scanned digits with Hydra and Lightning, as one would write it; ends after its first step."""
+"""A short training of scanned digits with Hydra and Lightning, as one would write it, ended after its first step."""
 
 from __future__ import annotations
 
