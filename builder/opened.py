@@ -19,7 +19,6 @@ from builder.config.tree import has_interpolation
 from builder.config.yaml_file import read_yaml
 from builder.durable import told
 from builder.errors import RunError, UsageError
-from builder.hashing import derive
 from builder.model.build import construct
 from builder.model.classes import DefinedModule
 from builder.model.infer import find_sizes
@@ -28,10 +27,13 @@ from builder.model.spec import Definition, class_name
 from builder.runs import manifest
 from builder.runs.find import find_run
 from builder.runs.status import Status, status
+from builder.seeding import reseed, undisturbed
 from builder.weights.assign import assign, unset
 from builder.weights.entries import WeightsError
 from builder.weights.files import WeightsFile, open_weights
+from builder.weights.pickled import load_tree
 from builder.weights.sources import CHECKPOINTS, located
+from builder.weights.wrapped import find_state
 
 BEST, LAST = "best", "last"
 WEIGHTS = ("tested", "ema", "raw")
@@ -143,6 +145,19 @@ def _data(path: Path) -> dict[str, Any]:
     raise RunError(f"cannot read {file}: it is damaged")
 
 
+def epoch_of(run: OpenedRun) -> int | None:
+    """The epoch in which the checkpoint was written, from 0; None if it doesn't say.
+
+    Raises:
+        WeightsError: it can't be read.
+    """
+    if run.checkpoint.suffix != ".ckpt":
+        return None
+    tree = load_tree(run.checkpoint)
+    epoch = tree.get("epoch") if isinstance(tree, Mapping) else None
+    return epoch if isinstance(epoch, int) else None
+
+
 def config_of(run: OpenedRun, overrides: Sequence[str] = ()) -> Composed:
     """The config of a run, under overrides.
 
@@ -219,8 +234,8 @@ def _as_trained(definition: Definition, run: OpenedRun, sizes: Any) -> nn.Module
     """The model with its initial values, drawn from the seed of the run; the caller's generator stays as it was."""
     config = read_yaml(run.path / "config.yaml").value
     seed = config["seed"] if config.get("init_seed") is None else config["init_seed"]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "init"))
+    with undisturbed():
+        reseed(seed, "init")
         return construct(definition, {}, run.facts, sizes)
 
 
@@ -229,9 +244,6 @@ def _extra_state(model: nn.Module, run: OpenedRun) -> None:
     own = {name: module for name, module in model.named_modules() if _saves_more(module)}
     if not own:
         return
-    from builder.weights.pickled import load_tree
-    from builder.weights.wrapped import find_state
-
     state = find_state(load_tree(run.checkpoint), None, run.weights).state
     for name, module in own.items():
         key = f"{name}._extra_state" if name else "_extra_state"

@@ -111,7 +111,7 @@ def test_layers_of_ones_own_and_drawn_buffers_are_made_as_training_made_them(fol
         "before = torch.get_rng_state(); again = model_of(reopen(" + repr(str(ran.run)) + "))\n"
         "assert torch.equal(before, torch.get_rng_state())\n"
         "assert torch.equal(model.own.mask, again.own.mask) and torch.equal(model.noise, again.noise)\n"
-        "from builder.training.seeding import reseed\nimport builder\n"
+        "from builder.seeding import reseed\nimport builder\n"
         "reseed(0, 'init'); real = builder.build(" + repr(str(ran.run / "model.yaml")) + ")\n"
         "assert torch.equal(model.own.mask, real.own.mask) and torch.equal(model.noise, real.noise)\n"
         "assert torch.equal(model.own.plain, torch.linspace(0, 1, 64)) and not model.own.plain.is_meta\n"

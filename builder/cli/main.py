@@ -13,7 +13,9 @@ import typer
 from builder.cli import (
     check,
     doctor,
+    evaluate,
     export,
+    features,
     new,
     predict,
     registry,
@@ -47,6 +49,8 @@ app.add_typer(sweep.app, name="sweep")
 app.command("check")(takes_common(check.check))
 app.command("doctor")(takes_common(doctor.doctor))
 app.add_typer(show.app, name="show")
+app.command("evaluate")(takes_common(evaluate.evaluate))
+app.command("features")(takes_common(features.features))
 app.command("predict")(takes_common(predict.predict))
 app.command("registry")(takes_common(registry.registry))
 app.command("weights")(takes_common(weights.weights))

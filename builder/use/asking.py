@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,19 +103,24 @@ class Runner:
 
     def __call__(self, arguments: list[Tensor | None]) -> Any:
         """The model's output for these tensors, on its device."""
-        dtype = PRECISIONS.get(self.precision, torch.float32)
-        moved = [None if value is None else self._moved(value, dtype) for value in arguments]
-        with torch.inference_mode(), self._autocast():
+        moved = [None if value is None else self.moved(value) for value in arguments]
+        with self.calling():
             return self.model(*moved)
 
-    def _moved(self, value: Tensor, dtype: torch.dtype) -> Tensor:
-        value = value.to(self.device)
+    def moved(self, value: Tensor) -> Tensor:
+        """A tensor on the device, in the model's numbers."""
+        value, dtype = value.to(self.device), PRECISIONS.get(self.precision, torch.float32)
         return value.to(dtype) if value.is_floating_point() and dtype != torch.float32 else value
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision not in MIXED:
-            return nullcontext()
-        return torch.autocast(self.device.type, MIXED[self.precision])
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Within it the model may be called: no gradients, numbers as the precision has them."""
+        with torch.inference_mode():
+            if self.precision not in MIXED:
+                yield
+                return
+            with torch.autocast(self.device.type, MIXED[self.precision]):
+                yield
 
 
 def make_runner(model: nn.Module, trainer: Mapping[str, Any], device: str | torch.device | None) -> Runner:

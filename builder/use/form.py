@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from builder.data.changes import chain_of
+from builder.data.facts import Refusal
+from builder.errors import UsageError
 from builder.use.records import Record
 
 Place = int | str
@@ -95,3 +97,12 @@ def parts(stream: Iterator[Record], size: int) -> Iterator[tuple[list[Record], l
 def in_order(bad: list[tuple[Place, str]]) -> list[tuple[Place, str]]:
     """What is bad, by its places."""
     return sorted(bad, key=lambda each: (isinstance(each[0], str), each[0]))
+
+
+def refused(error: Refusal, given: str) -> UsageError:
+    """What an input is refused for: all of it, with near names."""
+    lines = []
+    for one in error.errors:
+        near = f"; did you mean {' or '.join(map(repr, one.nearest))}?" if one.nearest else ""
+        lines.append(f"{given}: {one}{near}")
+    return UsageError("\n".join(lines))

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from builder.data.facts import Refusal
 from builder.durable import write_file
 from builder.errors import RunError, UsageError, nearest
-from builder.use.form import Chunk, Place, Reading
+from builder.use.form import Chunk, Place, Reading, refused
 from builder.use.loaded import Loaded
 from builder.use.writers import FORMATS, Writer, make_writer
 
@@ -59,7 +59,7 @@ def predict(loaded: Loaded, given: str, output: str, wish: Wish, on_bad: Bad) ->
     try:
         reading = loaded.read(_source(loaded, given), size=wish.size, kind=wish.input_format)
     except Refusal as error:
-        raise UsageError(_said(error, given)) from error
+        raise refused(error, given) from error
     _check_kept(reading, wish.keep)
     if wish.strict and reading.notes:
         raise RunError(f"{given}: {'; '.join(reading.notes)}")
@@ -101,15 +101,6 @@ def _format(output: str) -> str:
     return form
 
 
-def _said(error: Refusal, given: str) -> str:
-    """What an input is refused for; all of it, with near names."""
-    lines = []
-    for one in error.errors:
-        near = f"; did you mean {' or '.join(map(repr, one.nearest))}?" if one.nearest else ""
-        lines.append(f"{given}: {one}{near}")
-    return "\n".join(lines)
-
-
 def _check_kept(reading: Reading, keep: Sequence[str]) -> None:
     for name in keep:
         if name not in reading.columns:
@@ -122,7 +113,7 @@ def _chunks(reading: Reading, given: str) -> Any:
     try:
         yield from reading.chunks
     except Refusal as error:
-        raise UsageError(_said(error, given)) from error
+        raise refused(error, given) from error
 
 
 def _answer(
