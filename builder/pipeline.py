@@ -23,8 +23,9 @@ from builder.config.folders import blocks
 from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml, with_references
 from builder.data.load import Data
 from builder.data.module import DataModule
-from builder.errors import BuilderError, ConfigError, LayerError, Stopped, dotted
+from builder.errors import BuilderError, ConfigError, LayerError, RunError, Stopped, dotted
 from builder.errors import Path as ConfigPath
+from builder.inspect.graph.svg import svg
 from builder.inspect.summary import as_json
 from builder.model.build import construct
 from builder.model.explain import explain
@@ -34,9 +35,9 @@ from builder.model.source import source
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
 from builder.plans import Plans, length, make_plans
-from builder.preview import Explored, explored, summary_of
+from builder.preview import Explored, drawing_of, explored, summary_of
 from builder.report.config import ORIGINS
-from builder.report.model import SUMMARY as MODEL_SUMMARY
+from builder.report.model import DRAWING, SUMMARY
 from builder.report.run import REPORT, write_report
 from builder.runs import attempts
 from builder.runs.environment import environment
@@ -393,11 +394,23 @@ def describe(run: Run, ready: Prepared, initial: InitReport, loaded: LoadReport)
     run.write_json("data.json", {"facts": data.facts.values, "fingerprint": data.fingerprint(), "state": data.state})
     origins = {dotted(path): str(composed.origins.of(path)) for path in _paths(composed.unresolved)}
     run.write_json(ORIGINS, origins)
-    run.write_json(MODEL_SUMMARY, as_json(summary_of(ready.definition, ready.found, ready)))
+    if composed.values["report"]:
+        _picture(run, ready)
     if not may_hold_secrets(composed):  # code has values only, no references
         with contextlib.suppress(ConfigError):  # what plain code can't say is told by `show code`
             run.write_text("model.py", source(ready.definition, {}, ready.data.facts.values, ready.found))
     _report(run, ready.plans, initial, loaded)
+
+
+def _picture(run: Run, ready: Prepared) -> None:
+    """The drawing of the model and the table of its layers, for the report alone: no run fails for their sake."""
+    try:
+        run.write_text(DRAWING, svg(drawing_of(ready.definition, ready.found, ready), graphviz=False))
+        run.write_json(SUMMARY, as_json(summary_of(ready.definition, ready.found, ready)))
+    except RunError:
+        raise
+    except Exception as error:  # whatever it is, the model itself is fine
+        print(f"note: the report will not show the model: {one_line(error)}", file=sys.stderr)
 
 
 def _paths(value: Any, path: ConfigPath = ()) -> Iterator[ConfigPath]:

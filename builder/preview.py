@@ -180,7 +180,11 @@ def draw_model(model: Composed | ModelFile) -> Drawing:
     Raises:
         ConfigError: something is wrong with the config.
     """
-    definition, found, ready = _model_of(model)
+    return drawing_of(*_model_of(model))
+
+
+def drawing_of(definition: Definition, found: Exploration, ready: Explored | None) -> Drawing:
+    """The drawing of an explored model; `ready` is the config's, None for the model of a file."""
     plan = None
     if ready is not None:
         plan = resolve(read_freeze(ready.composed.values["freeze"], ready.composed.origins), found.model)

@@ -53,5 +53,5 @@ def screenshot(path, picture, *, dark=False):
     from PIL import Image
 
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    _chromium(path.parent, "--window-size=1200,900", scheme, f"--screenshot={picture}", path.as_uri())
+    _chromium(path.parent, "--window-size=1200,1400", scheme, f"--screenshot={picture}", path.as_uri())
     return Image.open(picture).convert("RGB")

@@ -85,7 +85,7 @@ def list_(
     """List runs, newest first.
 
     Everything is named alike in conditions, for sorting and as a column: facts (name, run, state, started, ended,
-    seconds, epoch, step, reason, host), final metrics (val/accuracy), and keys of the config (optimizer.lr).
+    seconds, epoch, step, reason, attempts, host), final metrics (val/accuracy), and keys of the config (optimizer.lr).
     """
     from builder.runs.query import check_names
     from builder.runs.table import as_json as plain

@@ -7,6 +7,7 @@ import pathlib
 from builder.config.yaml_file import parse_yaml
 from builder.durable import told
 from builder.errors import ConfigError, dotted
+from builder.report.attempts import changed_keys
 from builder.report.markup import Markup, join, tag
 from builder.runs.compare import read_json
 from builder.runs.record import CONFIG
@@ -26,7 +27,10 @@ def config_section(run: pathlib.Path) -> list[Markup]:
         said = overrides.read_text(encoding="utf-8", errors="replace") if overrides.is_file() else ""
     if said.strip():
         made += [tag("h3", "Overrides"), tag("pre", said.rstrip("\n"))]
-    made += [tag("h3", "Config"), _with_origins(text, read_json(run / ORIGINS))]
+    known = read_json(run / ORIGINS)
+    if isinstance(known, dict):
+        known = {**known, **changed_keys(run)}
+    made += [tag("h3", "Config"), _with_origins(text, known)]
     return made
 
 

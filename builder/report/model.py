@@ -21,7 +21,8 @@ def model_section(run: pathlib.Path) -> list[Markup]:
     """What the folder tells of the model; nothing if that is nothing."""
     found, made = read_json(run / SUMMARY), []
     if isinstance(found, dict):
-        made += [shares(_figures(found)), *_drawing(run), _table(found.get("modules") or [])]
+        layers = _table(found.get("modules") or [])
+        made += [shares(_figures(found)), tag("div", *_drawing(run), layers, class_="beside")]
     code = run / "model.py"
     if code.is_file():
         made.append(details("as plain PyTorch", tag("pre", _read(code))))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder.durable import told
+from builder.report.attempts import attempts_section
 from builder.report.charts import metric_charts, other_charts, rate_chart
 from builder.report.config import config_section
 from builder.report.markup import Markup, tag
@@ -46,6 +47,7 @@ def run_page(run: pathlib.Path) -> Page:
     one, lines = record(run), curves(run)
     page = Page(f"{one.value('name')}", one.value("run"))
     page.section("Summary", *_summary(one, best_of(one, lines)))
+    page.section("Attempts", attempts_section(run))
     page.section("Curves", page.charts(metric_charts(lines)))
     rates = rate_chart(lines)
     page.section("Learning rates", page.charts([rates] if rates is not None else []))

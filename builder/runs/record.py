@@ -19,7 +19,7 @@ from builder.errors import ConfigError, RunError
 from builder.runs.status import Status, status
 
 CONFIG = "config.yaml"
-FACTS = ("name", "run", "state", "started", "ended", "seconds", "epoch", "step", "reason", "host")
+FACTS = ("name", "run", "state", "started", "ended", "seconds", "epoch", "step", "reason", "attempts", "host")
 """What is known of every run; all other names are those of metrics or of keys of the config."""
 MAX_CHAIN = 32
 """The most references of a config that lead on to one another."""

@@ -67,6 +67,12 @@ def full(root, hostile=""):
     )
     (run / "environment.json").write_text(json.dumps({"host": "h" + hostile, "packages": {"torch": "2.99"}}))
     (run / "git.patch").write_text(f"+changed {hostile}")
+    (run / "attempts").mkdir()
+    change = {"key": "optimizer.lr", "then": 0.1, "now": "0.2" + hostile}
+    for number, attempt in enumerate(
+        [{"started": "2026-01-02T03:04:05+00:00"}, {"step": 17, "changes": [change], "before": {"state": "killed"}}], 1
+    ):
+        (run / "attempts" / f"00{number}.json").write_text(json.dumps(attempt))
     (run / "model.py").write_text(f"class Net: ...  # {hostile}")
     (run / "manifest.json").write_text(
         json.dumps({"files": {"config.yaml" + hostile: {"sha256": "00ff", "bytes": 12}}})
@@ -81,7 +87,7 @@ def full(root, hostile=""):
     return run
 
 
-SECTIONS = ["Summary", "Curves", "Learning rates", "Predictions", "Model", "Config", "Initial weights", "Loaded weights", "Frozen",
+SECTIONS = ["Summary", "Attempts", "Curves", "Learning rates", "Predictions", "Model", "Config", "Initial weights", "Loaded weights", "Frozen",
             "Parameter groups", "Data", "Also logged", "Environment", "Files"]  # fmt: skip
 
 
@@ -94,7 +100,7 @@ def test_a_report_shows_all_that_the_folder_tells(tmp_path):
     assert 'data-drawn="3"' in page.dom
     assert page.drawn() == 3
     assert "data-trouble" not in page.dom
-    for said in ("it stopped", "a note", "override 'optimizer.lr=0.1'", "1,234,567", "2.00 KiB", "fc.weight", "run:other@best", "trunk",
+    for said in ("it stopped", "a note", "optimizer.lr: 0.1 → 0.2", "killed", "attempt 2", "default", "1,234,567", "2.00 KiB", "fc.weight", "run:other@best", "trunk",
                  "cat", "2.99", "+changed", "class Net", "00ff", "the first few", "best val/loss, in epoch 4", "0.025",
                  "train, each step", "validation"):  # fmt: skip
         assert said in page.text, said
@@ -134,7 +140,7 @@ def test_a_report_is_light_or_dark_as_the_reader_likes(tmp_path):
     path = write_report(full(tmp_path))
     light, dark = screenshot(path, tmp_path / "l.png"), screenshot(path, tmp_path / "d.png", dark=True)
     assert (min(light.getpixel((3, 400))), max(dark.getpixel((3, 400)))) == (0xF7, 0x1B)
-    drawn = {light.getpixel((x, y)) for x in range(0, 1200, 2) for y in range(0, 900, 2)}
+    drawn = {light.getpixel((x, y)) for x in range(0, 1200, 2) for y in range(0, 1400, 2)}
     assert (0x2F, 0x6F, 0xDB) in drawn  # the line of training
 
 
@@ -169,6 +175,7 @@ def test_damaged_files_are_left_out_and_what_is_no_run_is_refused(tmp_path):
         "reports/groups.json",
         "predictions.json",
         "data.json",
+        "attempts/002.json",
         "origins.json",
         "manifest.json",
     ):
@@ -177,7 +184,7 @@ def test_damaged_files_are_left_out_and_what_is_no_run_is_refused(tmp_path):
     (run / "config.yaml").write_text("a: [")
     made = run_page(run).html()
     assert "a: [" in made
-    assert re.findall(r"<h2>(.*?)</h2>", made)[:2] == ["Summary", "Model"]
+    assert re.findall(r"<h2>(.*?)</h2>", made)[:3] == ["Summary", "Attempts", "Model"]
     (tmp_path / "none").mkdir()
     with pytest.raises(RunError, match="is not a run folder"):
         write_report(tmp_path / "none")
