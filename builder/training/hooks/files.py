@@ -25,7 +25,9 @@ def save(run_dir: Folder, rule: Rule, step: int, tensors: Mapping[str, Tensor]) 
 
     folder = run_dir / FOLDER / re.sub(r"[^\w.-]", "_", rule.name)
     held = {name or "model": tensor.contiguous() for name, tensor in tensors.items()}
-    write_bytes(folder / f"step_{step:08d}.safetensors", serialised(held, {"of": rule.of, "step": str(step)}))
+    write_bytes(
+        folder / f"step_{step:08d}.safetensors", serialised(held, {"of": rule.of})
+    )  # one key: their order varies
     files = sorted((int(found[1]), file) for file in folder.iterdir() if (found := _FILE.fullmatch(file.name)))
     for _, file in files[: -rule.keep]:
         file.unlink(missing_ok=True)
