@@ -16,6 +16,7 @@ from builder.cli import (
     evaluate,
     export,
     features,
+    import_,
     new,
     predict,
     registry,
@@ -56,6 +57,7 @@ app.command("registry")(takes_common(registry.registry))
 app.command("weights")(takes_common(weights.weights))
 app.add_typer(runs.app, name="runs")
 app.command("export")(takes_common(export.export))
+app.command("import")(takes_common(import_.import_))
 app.command("new")(takes_common(new.new))
 app.command("schema")(takes_common(schema.schema))
 

@@ -61,6 +61,7 @@ VERBS = {
     "sweep join": {"--json", "--study"},
     "weights": {"--json", "--all", "--key", "--ema"},
     "export": {"--json", "--to", "--output", "-o", "--checkpoint", "--weights", "--dynamic", "--rows", "--opset"},
+    "import": {"--output", "-o", "--args", "--input", "--weights"},
     "new": set(),
     "schema": {"--output", "-o"},
 }
