@@ -127,7 +127,7 @@ def _block(name: str, group: list[Described]) -> Any:
         formulas[path] = f"={names[key]}"
     body = _with(group[0].raw, formulas)
     for index, one in enumerate(group):
-        one.raw = {"type": name, **{key: column[index] for key, column in arguments.items()}}  # a mapping, for now
+        one.raw = {"type": name, **{key: column[index] for key, column in arguments.items()}}
         one.kind = ""
     return {"args": dict.fromkeys(arguments, "required"), **body} if arguments else body
 
@@ -156,7 +156,8 @@ def _with(value: Any, formulas: dict[Place, str], path: Place = ()) -> Any:
     if path in formulas:
         return formulas[path]
     if isinstance(value, Described):
-        return _with(value.raw, formulas, path)
+        made = _with(value.raw, formulas, path)
+        return made["type"] if list(made) == ["type"] else made
     if isinstance(value, dict):
         return {key: _with(item, formulas, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
