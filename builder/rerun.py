@@ -22,6 +22,9 @@ from builder.weights.digest import sha256
 from builder.weights.entries import WeightsError
 from builder.weights.files import open_weights
 
+SILENT = ("report", "description")
+"""Keys of a config by which nothing comes out differently."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
@@ -91,7 +94,8 @@ def _resumed(run: Path) -> list[Change]:
     """Attempts at the run that went on with another config, or although something differed."""
     found = []
     for number, attempt in enumerate(attempts(run), 1):
-        keys = ", ".join(str(each.get("key")) for each in attempt.get("changes") or ())
+        changed = [str(each.get("key")) for each in attempt.get("changes") or ()]
+        keys = ", ".join(key for key in changed if key not in SILENT)
         how = "inexactly" if attempt.get("inexact") and attempt.get("differences") else ""
         if keys or how:
             said = " and ".join(filter(None, (f"with another {keys}" if keys else "", how)))

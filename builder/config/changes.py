@@ -13,7 +13,7 @@ from builder.errors import Fault, Path, dotted, nearest
 FREE = (
     "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.devices", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "data.num_workers", "data.in_memory", "data.device", "optimizer.lr",
-    "optimizer.groups[N].lr", "logger", "description",
+    "optimizer.groups[N].lr", "logger", "description", "report",
 )  # fmt: skip
 """Keys that change no bits of a run, or change it in a way that is asked for; what is below them is free too."""
 
