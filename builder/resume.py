@@ -141,8 +141,8 @@ def _where(run: Run, position: Position | None) -> list[str]:
     head = f"resume:   {run.path}, {run.before.state}"
     if position is None:
         return [f"{head} before its first checkpoint: it begins anew"]
-    at = f"step {position.step}" if not position.state["at_end"] else f"step {position.step}, where training had ended"
-    return [f"{head}; goes on from epoch {position.epoch + (not position.state['at_end'])}, {at}"]
+    at = f"step {position.step}" if position.state["at"] != "end" else f"step {position.step}, where training had ended"
+    return [f"{head}; goes on from epoch {position.epoch + (position.state['at'] != 'end')}, {at}"]
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import traceback
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,39 @@ BASE = (
     "trainer.log_every_n_steps=1", "callbacks.progress=null", "callbacks.resume.every_n_steps=2", "data.eval_batch_size=128",
     "data.transforms={train:[{type:Noise,std:0.1}]}",
 )  # fmt: skip
+
+SMALL_BATCHES = ("data.batch_size=64", "callbacks.resume.every_n_steps=7")
+ROWS = {
+    "a checkpoint every other step": (),
+    "every step": ("callbacks.resume.every_n_steps=1", "callbacks.resume.every_n_epochs=null"),
+    "every 7 steps, validation twice an epoch": (*SMALL_BATCHES, "trainer.val_check_interval=0.5"),
+    "every 10 steps, of 3 batches": (
+        *SMALL_BATCHES, "callbacks.resume.every_n_steps=10", "trainer.accumulate_grad_batches=3",
+    ),
+    "each epoch": ("callbacks.resume.every_n_steps=null", "callbacks.resume.every_n_epochs=1"),
+    "two workers that persist": (*SMALL_BATCHES, "data.num_workers=2"),
+    "plateau by epoch": (
+        "scheduler={type:ReduceLROnPlateau,patience:0,threshold:0.2,monitor:val/loss}", "trainer.max_epochs=5",
+    ),
+    "plateau by step, validation twice an epoch": (
+        *SMALL_BATCHES, "trainer.val_check_interval=0.5",
+        "scheduler={type:ReduceLROnPlateau,patience:0,threshold:0.2,monitor:val/loss,interval:step,frequency:10}",
+    ),
+    "early stopping": (
+        "trainer.max_epochs=20", "+callbacks.stop={type:EarlyStopping,patience:1,min_delta:0.05}", "optimizer.lr=0.01",
+    ),
+    "averaged weights": (
+        "+callbacks.ema={type:EMAWeightAveraging,decay:0.9,update_starting_at_step:3}", "scheduler={type:CosineAnnealingLR,T_max:15,interval:step}",
+    ),
+    "mean of the last epochs": ("+callbacks.swa={type:MeanWeightAveraging,start:0.3}",),
+    "thawed by epoch and step": (
+        "freeze=[{select:body.0,until:{step:7}},{select:body.1,until:{epoch:1}}]",
+    ),
+    "pictures, BatchNorm, clipping": (
+        "model=cnn", "model.args.channels=4", "model.args.depth=1", "trainer.gradient_clip_val=0.5", "trainer.max_epochs=2",
+    ),
+}  # fmt: skip
+"""Configs under torture."""
 
 
 @dataclass
@@ -131,7 +164,8 @@ class Row:
     def __init__(self, folder, name, *overrides):
         self.folder, self.name = Path(folder) / name, name
         self.folder.mkdir(parents=True)
-        self.overrides = (*BASE, *overrides)
+        other = any(override.startswith("model=") for override in overrides)
+        self.overrides = (*(each for each in BASE if not (other and each.startswith("model"))), *overrides)
         torch.set_num_threads(1)
         self.composed = compose((*self.overrides, f"output_dir={self.folder / 'reference'}"))
         self.ready = pipeline.prepare(self.composed, quiet=True)
@@ -249,8 +283,8 @@ def _without(value, text):
 def unequal(first, second, place=""):
     """Where two values differ, tensors bit by bit."""
     if isinstance(first, dict) and isinstance(second, dict):
-        if list(first) != list(second):
-            yield f"{place}: {set(first) ^ set(second) or 'order'}"
+        if set(first) != set(second):
+            yield f"{place}: {set(first) ^ set(second)}"
             return
         for key in first:
             yield from unequal(first[key], second[key], f"{place}.{key}")
@@ -288,17 +322,15 @@ def choose(places, count, chains, seed=0, kinds=True):
     return chosen + [tuple(chance.randint(1, len(places) // 2) for _ in range(3)) for _ in range(chains)]
 
 
-if __name__ == "__main__":
-    import tempfile
-
+def tortured(name, seed=0, full=True):
+    """How a row of `ROWS` does: scenarios, kills, those that ended the same, and what was wrong with the others."""
     with tempfile.TemporaryDirectory() as folder:
-        row = Row(folder, "row", *sys.argv[3:])
-        todo = choose(row.places, int(sys.argv[1]), int(sys.argv[2]))
-        print(len(row.places), "places", len(todo), "scenarios", Counter(row.places).most_common(60), flush=True)
-        bad = 0
-        for ats in todo:
-            wrong = row.killed(*ats)
-            if wrong:
-                bad += 1
-                print("DIFFERS", ats, [row.places[at - 1] for at in ats], wrong[:1500], flush=True)
-        print(f"{len(todo) - bad} of {len(todo)} identical, {row.kills} kills")
+        row = Row(folder, "row", *ROWS[name])
+        singles, chains = (14, 6) if full else (1, 1)
+        todo = choose(row.places, singles, chains, seed, kinds=full and seed == 0)
+        wrong = [
+            f"killed at {[f'{at} {row.places[at - 1]}' for at in ats]}: {found}"
+            for ats in todo
+            if (found := row.killed(*ats))
+        ]
+        return len(todo), row.kills, len(todo) - len(wrong), wrong

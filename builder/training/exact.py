@@ -2,7 +2,8 @@
 
 There is one place in training where checkpoints are written to go on from, and where a run does go on: before the next
 batch begins, with whole optimiser steps behind it and all that belongs to the batch before it done (its validation, the
-end of its epoch). And once more, where training ends. Nothing that was drawn is saved; see `randomness.py`.
+end of its epoch). And once more, where training ends. A process that is asked to stop while it validates writes one
+with which that validation begins again. Nothing that was drawn is saved; see `randomness.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path as Folder
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from torch import Tensor, distributed
 
 from builder.training import positions
 from builder.training.base_rates import put_base_rates
 from builder.training.checkpoint import POSITION
 from builder.training.fingerprint import Context, fingerprint
+from builder.training.finite import check_parameters
 from builder.training.loggers import positions_of
 from builder.training.loop_state import (
     check_lightning,
@@ -28,15 +30,20 @@ from builder.training.loop_state import (
     counters,
     ignore_sigterm,
     logged,
+    loop_flags,
     model_checkpoints,
     put_checkpoints_kept,
     put_counters,
+    put_first_of_loop,
     put_logged,
     put_shown,
+    restart_validation,
 )
 from builder.training.metric_log import MetricLog
 from builder.training.signals import Stop, Stopped
 
+BATCH, VALIDATION, END = "batch", "validation", "end"
+"""Where a checkpoint is written: before a batch, in a validation (nothing of it is kept), where training ends."""
 AGREE = 8
 """Several processes ask each other every so many batches whether one of them was asked to stop."""
 
@@ -71,7 +78,9 @@ class ExactResume(Callback):
         self.loggers: Mapping[str, Any] = {}
         self.last: pathlib.Path | None = None
         self._from: Mapping[str, Any] | None = None
-        self._due, self._saving, self._at_end, self._someone_keeps_last = False, False, False, False
+        self._at: str | None = None
+        self._due, self._someone_keeps_last = False, False
+        self._loop_before_validation: dict[str, Any] = {}
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._alone, self.writes = True, True
 
@@ -96,7 +105,7 @@ class ExactResume(Callback):
         if state is None or trainer.state.fn != "fit":
             return
         _move_folder(checkpoint, state["folder"], str(self.dirpath.resolve()))
-        position = (state["epoch"], 0 if state["at_end"] else state["batch"])
+        position = (state["epoch"], 0 if state["at"] == END else state["batch"])
         trainer.datamodule.set_position(*position)  # type: ignore[attr-defined]
         self._from, self._saved_step = state, checkpoint["global_step"]
 
@@ -118,8 +127,10 @@ class ExactResume(Callback):
         put_base_rates(trainer, self._from["first_rates"], pl_module.first_rates)  # type: ignore[arg-type]
         put_checkpoints_kept(trainer, self._from["checkpoints"])
         trainer.accumulate_grad_batches = self._from["counters"]["accumulate_grad_batches"]
-        if self._from["at_end"]:
+        if self._from["at"] == END:
             self._put_back(trainer, pl_module)
+        elif self._from["at"] == VALIDATION:
+            put_first_of_loop(trainer, self._from["ranks"][trainer.global_rank]["logged"])
         else:
             trainer.should_stop = self._from["counters"]["should_stop"]
 
@@ -145,7 +156,7 @@ class ExactResume(Callback):
         elif not self._alone:
             late = stopping = False
         if (due or late or stopping) and step != self._saved_step:
-            self._save(trainer, at_end=False)
+            self._save(trainer, BATCH)
         self._due = False
         if stopping:
             raise Stopped(self.stop.signum or 15)
@@ -160,7 +171,7 @@ class ExactResume(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last one, before other callbacks change the model for good."""
-        self._save(trainer, at_end=True)
+        self._save(trainer, END)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Where nothing was left to train, Lightning calls no hooks: those of the end are called here."""
@@ -171,6 +182,29 @@ class ExactResume(Callback):
             if callback is not self:
                 callback.on_train_end(trainer, pl_module)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from a checkpoint that was written while this validation ran; keep how the loops stand before it."""
+        if self._from is not None and self._from["at"] == VALIDATION:
+            self._put_back(trainer, pl_module)
+        self._loop_before_validation = {**counters(trainer), **loop_flags(trainer)}
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """If the process was asked to stop, write a checkpoint to go on from with this validation, and end.
+
+        Raises:
+            Stopped: it was asked to.
+        """
+        if self.stop.signum is None or not self._alone or trainer.should_stop or trainer.state.fn != "fit":
+            return
+        if not trainer.sanity_checking:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging):  # the weights stand where the average does, and back
+                    callback.on_validation_epoch_end(trainer, pl_module)
+            self._save(trainer, VALIDATION)
+        self.stop.end_if_asked()
+
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -179,16 +213,16 @@ class ExactResume(Callback):
 
     # ------------------------------------------------------------------------------------------------ what is kept
 
-    def _save(self, trainer: pl.Trainer, *, at_end: bool) -> None:
+    def _save(self, trainer: pl.Trainer, at: str) -> None:
         if not self.writes:
             return
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        self._saving, self._at_end = True, at_end
+        self._at = at
         try:
             path = self.folder / f"{done:012d}.ckpt"
             trainer.save_checkpoint(path, weights_only=False, storage_options={POSITION: self._written})
         finally:
-            self._saving = False
+            self._at = None
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _written(self, path: pathlib.Path) -> None:
@@ -201,23 +235,34 @@ class ExactResume(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put what is needed to go on into a checkpoint of ours."""
-        if not self._saving:
+        """Put what is needed to go on into a checkpoint of ours.
+
+        Raises:
+            NotFinite: a parameter isn't finite.
+        """
+        if not pl_module.keeps_not_finite:
+            check_parameters(pl_module)
+        if self._at is None:
             return
         names = [callback.filename for callback in model_checkpoints(trainer)]
         self._someone_keeps_last = "last" in names
         local = {"gathered": pl_module.gathered(), "logged": logged(trainer, pl_module)}  # type: ignore[operator]
+        loops = counters(trainer)
+        if self._at == VALIDATION:
+            local["logged"] |= {key: self._loop_before_validation.pop(key) for key in loop_flags(trainer)}
+            loops = self._loop_before_validation
+            restart_validation(checkpoint)
         epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         checkpoint[positions.KEY] = {
             "form": positions.FORM,
-            "at_end": self._at_end,
+            "at": self._at,
             "epoch": epoch,
             "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
             "folder": str(self.dirpath.resolve()),
             "files": sorted(path.name for path in self.dirpath.glob("*.ckpt")),
             "fingerprint": fingerprint(self.context, trainer),
             "first_rates": dict(pl_module.first_rates),  # type: ignore[arg-type]
-            "counters": counters(trainer),
+            "counters": loops,
             "checkpoints": checkpoints_kept(trainer),
             "logged": positions_of(self.metric_log, self.loggers) if self.metric_log and trainer.is_global_zero else {},
             "ranks": _from_all(local, trainer.world_size),
@@ -230,7 +275,7 @@ class ExactResume(Callback):
         put_counters(trainer, state["counters"])
         put_logged(trainer, pl_module, mine["logged"])
         pl_module.load_gathered(mine["gathered"])  # type: ignore[operator]
-        if not state["at_end"]:
+        if state["at"] == BATCH:
             trainer.should_stop = state["counters"]["should_stop"]
 
 

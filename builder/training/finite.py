@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path as Folder
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -63,9 +63,40 @@ class NanGuard(Callback):
 
     def _stop(self, trainer: pl.Trainer, what: str) -> None:
         path = self.folder / "not_finite.ckpt"
+        module: Any = trainer.lightning_module
+        module.keeps_not_finite = True
         trainer.save_checkpoint(path)
         place = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}"
         raise NotFinite(f"{what}, in {place}; the weights at that step are in {path.parent.name}/{path.name}")
+
+
+def refuse_loss(pl_module: Any, batch: Mapping[str, Tensor], number: int) -> NoReturn:
+    """End training, since the loss of a batch isn't finite; nothing was changed by it yet.
+
+    Raises:
+        NotFinite: says where that began.
+    """
+    trainer = pl_module.trainer
+    place = f"epoch {trainer.current_epoch + 1}, batch {number + 1} of it, step {trainer.global_step + 1}"
+    raise NotFinite(f"the loss isn't finite: {_first_output(pl_module, batch)}, in {place}")
+
+
+def check_parameters(pl_module: nn.Module) -> None:
+    """See that a checkpoint would hold finite weights.
+
+    Raises:
+        NotFinite: a parameter isn't finite; names the first.
+    """
+    named = {name: each.detach() for name, each in pl_module.named_parameters() if each.is_floating_point()}
+    if not named or bool(torch.isfinite(nn.utils.get_total_norm(list(named.values())))):
+        return
+    bad = [name for name, parameter in named.items() if not _finite(parameter)]
+    if bad:  # else the norm alone is too large for its dtype
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise NotFinite(
+            f"no checkpoint is written, since the parameter {bad[0].removeprefix('model.')!r} isn't finite{more}; "
+            "callbacks=[default,nan_guard] says where that begins"
+        )
 
 
 def _anywhere(trainer: pl.Trainer, here: bool) -> bool:

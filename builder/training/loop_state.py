@@ -80,13 +80,29 @@ def logged(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]
         RunError: something is logged in a way that can't be saved.
     """
     connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
-    return {
+    return loop_flags(trainer) | {
         "results": {key: _result(key, metric) for key, metric in results.items()},
         "metrics": {name: metric_state(metric) for name, metric in _metrics(pl_module).items()},
         "shown": {name: {key: _plain(value) for key, value in getattr(connector, name).items()} for name in SHOWN},
-        "first_of_loop": connector._first_loop_iter,
-        "in_hook": connector._current_fx,
     }
+
+
+def loop_flags(trainer: pl.Trainer) -> dict[str, Any]:
+    """What Lightning goes by when it averages what is logged."""
+    connector = trainer._logger_connector
+    return {"first_of_loop": connector._first_loop_iter, "in_hook": connector._current_fx}
+
+
+def put_first_of_loop(trainer: pl.Trainer, state: Mapping[str, Any]) -> None:
+    """Put back the one of these flags that Lightning keeps aside while it validates."""
+    trainer._logger_connector._first_loop_iter = state["first_of_loop"]
+
+
+def restart_validation(checkpoint: dict[str, Any]) -> None:
+    """Have Lightning begin, from this checkpoint, with the validation after the last batch."""
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    progress = {"total": begun, "current": dict.fromkeys(begun, 0), "is_last_batch": False}
+    checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"] = progress
 
 
 def put_logged(trainer: pl.Trainer, pl_module: pl.LightningModule, state: Mapping[str, Any]) -> None:

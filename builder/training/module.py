@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from builder.training.base_rates import first_rates
+from builder.training.finite import refuse_loss
 from builder.training.phase import Phase
 from builder.training.task import Task
 
@@ -65,6 +67,8 @@ class TrainingModule(pl.LightningModule):
         self.criterion = plan.task.loss.module  # registered, so that its tensors move to the device
         self.plan, self.task = plan, plan.task
         self._loss = plan.task.loss.function
+        self.keeps_not_finite = False
+        self._every_loss = False
         self.first_rates: dict[str, float] = {}
         self._phases = {name: Phase(name, plan.task) for name in ("train", "val", "test")}
 
@@ -73,12 +77,25 @@ class TrainingModule(pl.LightningModule):
         return self.model(*args)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch.
+
+        Raises:
+            NotFinite: it isn't finite. On a GPU only the losses that are logged are looked at: a look makes it wait.
+        """
         loss = self._step(self._phases["train"], batch)
         every = self.plan.log_every_n_steps
-        if every and not (batch_idx + 1) % every:
-            self._log_step(loss)
+        logged = every and not (batch_idx + 1) % every
+        if logged or self._every_loss:
+            value = loss.item()
+            if not math.isfinite(value) and not self._is_scaled():
+                refuse_loss(self, batch, batch_idx)
+            if logged:
+                self._log_step(value)
         return loss
+
+    def _is_scaled(self) -> bool:
+        """Whether a scaler leaves out the steps where something isn't finite."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Note the loss and the metrics of one batch."""
@@ -95,21 +112,25 @@ class TrainingModule(pl.LightningModule):
         phase.add(loss, values, len(next(iter(batch.values()))))
         return loss
 
-    def _log_step(self, loss: Tensor) -> None:
-        step, value = self.trainer.global_step, loss.item()
+    def _log_step(self, value: float) -> None:
+        step = self.trainer.global_step
         for logger in self.trainer.loggers:
             logger.log_metrics({"train/loss_step": value, "epoch": self.current_epoch}, step=step)
 
+    def on_train_start(self) -> None:
+        """See whether a look at each loss is for nothing."""
+        self._every_loss = self.device.type == "cpu"
+
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch with generators of its own."""
+        """Begin to gather."""
         self._begin("train")
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the epoch with generators of its own."""
+        """Begin to gather."""
         self._begin("val")
 
     def on_test_epoch_start(self) -> None:
-        """Begin the epoch with generators of its own."""
+        """Begin to gather."""
         self._begin("test")
 
     def _begin(self, name: str) -> None:
