@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,9 +104,13 @@ def read(path: pathlib.Path) -> Position:
     Raises:
         RunError: it isn't one that a run can go on from.
     """
-    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    state = saved.get(KEY)
-    if state is None or state.get("form") != FORM:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise RunError(f"{path} isn't a checkpoint of tensors and plain values: {first}") from error
+    state = saved.get(KEY) if isinstance(saved, Mapping) else None
+    if not isinstance(state, Mapping) or state.get("form") != FORM:
         raise RunError(f"{path} isn't a checkpoint that this version of builder can go on from")
     return Position(path, state, state["epoch"], saved["global_step"])
 
