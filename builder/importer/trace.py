@@ -48,11 +48,6 @@ class ValueProxy(fx.Proxy):
         """The example's value, or `UNKNOWN`."""
         return self.node.meta.get("value", UNKNOWN)
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        value = self.node.meta.get("value", UNKNOWN)
-        return torch.Tensor if isinstance(value, torch.Tensor) else ValueProxy
-
     def __getattr__(self, name: str) -> Any:
         value = self.node.meta.get("value", UNKNOWN)
         if name in SETTLED and isinstance(value, torch.Tensor):

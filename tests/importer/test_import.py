@@ -72,6 +72,13 @@ class Modes(nn.Module):
         return F.scaled_dot_product_attention(x, x, x, dropout_p=self.p if self.training else 0.0)[0]
 
 
+class Powers(nn.Module):
+    """Functions of C that take a number beside a tensor, as approximations of GELU do."""
+
+    def forward(self, x):
+        return 0.5 * x * (1.0 + torch.tanh(0.8 * (x + 0.04 * torch.pow(x, 3.0))))
+
+
 class Waiting(nn.Module):
     """Values that wait in expressions while variables are given away."""
 
@@ -104,6 +111,7 @@ CASES = {
     "table": (lambda: zoo.Table(3, [4, 6], 16, 2, 2), {"x": x(2, 3), "categories": ids(2, 2)}),
     "encoder": (Encoder, {"ids": ids(2, 5)}),
     "modes": (Modes, {"x": x(2, 4)}),
+    "powers": (Powers, {"x": x(2, 4)}),
     "waiting": (Waiting, {"x": x(2, 4)}),
 }  # fmt: skip
 
