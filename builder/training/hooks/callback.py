@@ -223,13 +223,15 @@ def _scale(trainer: pl.Trainer, of: str) -> float:
 
 
 def _numbers(values: Mapping[str, float | Tensor]) -> dict[str, float]:
-    """Values as numbers; a device is waited for once."""
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    if not tensors:
-        return {name: float(value) for name, value in values.items()}
-    stacked = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
-    found = dict(zip(tensors, stacked.tolist(), strict=True))
-    return {name: found[name] if name in found else float(value) for name, value in values.items()}
+    """Values as numbers; those of one dtype and device are fetched together."""
+    kinds: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            kinds.setdefault((value.dtype, value.device), {})[name] = value.detach().reshape(())
+    fetched: dict[str, float] = {}
+    for tensors in kinds.values():
+        fetched.update(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))
+    return {name: float(fetched[name] if name in fetched else value) for name, value in values.items()}
 
 
 def _write_histogram(writer: Any, name: str, found: Histogram, step: int) -> None:
