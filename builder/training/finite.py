@@ -70,6 +70,13 @@ class NanGuard(Callback):
         raise NotFinite(f"{what}, in {place}; the weights at that step are in {path.parent.name}/{path.name}")
 
 
+def is_guarded(trainer: pl.Trainer) -> bool:
+    """Whether a guard looks, or a scaler, which leaves out the steps where something isn't finite."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    guarded = any(isinstance(callback, NanGuard) for callback in callbacks)
+    return guarded or getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
 def refuse_loss(pl_module: Any, batch: Mapping[str, Tensor], number: int) -> NoReturn:
     """End training, since the loss of a batch isn't finite; nothing was changed by it yet.
 
@@ -78,7 +85,7 @@ def refuse_loss(pl_module: Any, batch: Mapping[str, Tensor], number: int) -> NoR
     """
     trainer = pl_module.trainer
     place = f"epoch {trainer.current_epoch + 1}, batch {number + 1} of it, step {trainer.global_step + 1}"
-    raise NotFinite(f"the loss isn't finite: {_first_output(pl_module, batch)}, in {place}")
+    raise NotFinite(f"{_first_output(pl_module, batch)}, in {place}")
 
 
 def check_parameters(pl_module: nn.Module) -> None:

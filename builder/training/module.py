@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from builder.training.base_rates import first_rates
-from builder.training.finite import refuse_loss
+from builder.training.finite import is_guarded, refuse_loss
 from builder.training.phase import Phase
 from builder.training.task import Task
 
@@ -87,15 +87,11 @@ class TrainingModule(pl.LightningModule):
         logged = every and not (batch_idx + 1) % every
         if logged or self._every_loss:
             value = loss.item()
-            if not math.isfinite(value) and not self._is_scaled():
+            if not math.isfinite(value) and not is_guarded(self.trainer):
                 refuse_loss(self, batch, batch_idx)
             if logged:
                 self._log_step(value)
         return loss
-
-    def _is_scaled(self) -> bool:
-        """Whether a scaler leaves out the steps where something isn't finite."""
-        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Note the loss and the metrics of one batch."""

@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 def reports(ran):
     assert ran.code == 0, ran.err
-    return {path.stem: json.loads(path.read_text()) for path in (ran.run / "reports").iterdir()}
+    return {path.stem: json.loads(path.read_text()) for path in (ran.run / "reports").glob("*.json")}
 
 
 def saved(ran, name="last"):
