@@ -5,6 +5,7 @@ from builder.sweep.local import Local
 from builder.sweep.on_ray import Ray
 from builder.sweep.on_slurm import Slurm
 from builder.sweep.serial import Serial
+from builder.sweep.vmap import Vmap
 
-for _name, _executor in {"serial": Serial, "local": Local, "ray": Ray, "slurm": Slurm}.items():
+for _name, _executor in {"serial": Serial, "local": Local, "vmap": Vmap, "ray": Ray, "slurm": Slurm}.items():
     executors.register(_name, _executor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,12 +27,14 @@ class Values(dict[str, Any]):
 class Loss:
     """A loss as a function of the named values; `module` holds what has to move to the device with it, if anything.
 
-    `terms` are the names of the terms that it is the weighted sum of; none for a loss that isn't one.
+    `terms` are the names of the terms that it is the weighted sum of, `parts` each with its weight; none for a loss
+    that isn't one.
     """
 
     function: Callable[[Mapping[str, Any]], Tensor]
     module: nn.Module | None = None
     terms: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[Callable[[Mapping[str, Any]], Tensor], float]] = field(default_factory=dict)
 
 
 def read_loss(section: Any, names: Collection[str], reader: TaskReader, path: Path) -> Loss | None:
@@ -73,7 +75,8 @@ def _read_terms(
     if len(losses) < len(section):
         return None
     modules = nn.ModuleList(loss.module for loss in losses.values() if loss.module is not None)
-    return Loss(_sum(losses, weights), modules if len(modules) else None, tuple(losses))
+    parts = {name: (loss.function, weights[name]) for name, loss in losses.items()}
+    return Loss(_sum(losses, weights), modules if len(modules) else None, tuple(losses), parts)
 
 
 def _weighted(part: Any, reader: TaskReader, path: Path) -> tuple[float | None, Any, Path]:

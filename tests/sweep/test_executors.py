@@ -1,0 +1,125 @@
+"""Where trials run: other processes, clusters, and processes that join; and an executor of the user's."""
+
+import json
+
+import pytest
+from sweep_helpers import TINY, results, sweep
+
+from builder.errors import Origin
+from builder.sweep.book import Book
+from builder.sweep.search import Search
+from builder.sweep.space import Axis, Numbers
+from command_line import finish, run, start
+
+MINE = """
+import builder
+from builder.sweep.trial import run_trial
+
+
+@builder.register.executor
+class Backwards:
+    '''Runs what it was given from the last to the first.'''
+
+    def __init__(self, slots: int = 2) -> None:
+        self.slots, self.jobs = slots, []
+
+    def submit(self, job) -> None:
+        self.jobs.append(job)
+
+    def poll(self, timeout: float):
+        job = self.jobs.pop()
+        return [(job.number, run_trial(job))]
+
+    def cancel(self) -> None:
+        self.jobs.clear()
+"""
+FOUR = ("optimizer.lr=1e-2,1e-3", "model.args.hidden=4,8", "report=false")
+
+
+def values(folder):
+    return {number: row["val/accuracy"] for number, row in results(folder).items()}
+
+
+def test_an_executor_of_the_users_is_named_like_any_other(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    ran = sweep(tmp_path, *FOUR, "sweep.executor=Backwards", "--import", "mine.py")
+    assert ran.code == 0, ran.err
+    begun = [line.split()[1] for line in ran.err.splitlines() if line.startswith("trial ")]
+    assert begun != sorted(begun) and sorted(begun) == ["0", "1", "2", "3"]
+    ran = sweep(tmp_path, *FOUR, "sweep.executor=locla", name="t")
+    assert ran.code == 2 and "did you mean 'local'?" in ran.err
+
+
+def test_submitit_runs_four_trials_in_its_local_executor(tmp_path):
+    pytest.importorskip("submitit")
+    where = "sweep.executor={type: slurm, cluster: local, folder: jobs, slots: 2, parameters: {timeout_min: 10}}"
+    ran = finish(start(tmp_path, "sweep", "sweep.name=s", *TINY, *FOUR, where), tmp_path, timeout=280)
+    assert ran.code == 0 and ran.out.startswith("4 trials: 4 complete"), ran.err
+
+
+@pytest.mark.slow
+def test_ray_runs_four_trials(tmp_path):
+    pytest.importorskip("ray")
+    where = "sweep.executor={type: ray, num_cpus: 2}"
+    ran = finish(start(tmp_path, "sweep", "sweep.name=s", *TINY, *FOUR, where), tmp_path, timeout=280)
+    assert ran.code == 0 and ran.out.startswith("4 trials: 4 complete"), ran.err
+    assert run(tmp_path, "sweep", "sweep.name=t", *TINY, *FOUR).code == 0
+    assert values(tmp_path) == {number: row["val/accuracy"] for number, row in results(tmp_path, "t").items()}
+
+
+@pytest.mark.parametrize(
+    ("storage", "joined"), [("null", "outputs/sweeps/s"), ("study.log", "study.log")], ids=["sqlite", "journal"]
+)
+def test_two_processes_that_join_share_the_trials(storage, joined, tmp_path):
+    words = ("optimizer.lr=interval(1e-3,1e-2)", "sweep.sampler=random", "report=false", f"sweep.storage={storage}")
+    assert sweep(tmp_path, *words, "sweep.trials=1").code == 0
+    where = (
+        f"sqlite:///{tmp_path}/outputs/sweeps/s/study.db" if storage == "null" else f"journal:///{tmp_path}/study.log"
+    )
+    axis = Axis("optimizer.lr", Numbers(1e-3, 1e-2), "", Origin())
+    assert Book(where, "s").fill([axis], 5, grid=False) == 4
+    joiners = [start(tmp_path, "sweep", "join", joined, "--json") for _ in range(2)]
+    ran = [finish(joiner, tmp_path) for joiner in joiners]
+    assert [one.code for one in ran] == [0, 0], ran[0].err + ran[1].err
+    final = run(tmp_path, "sweep", "report", "outputs/sweeps/s", "--json")
+    found = json.loads(final.out)
+    assert found["counts"] == {"complete": 5} and [trial["number"] for trial in found["trials"]] == list(range(5))
+    assert len({trial["runs"][0] for trial in found["trials"]}) == 5
+
+
+def test_joining_nothing_is_told(tmp_path):
+    ran = run(tmp_path, "sweep", "join", "nothing.db")
+    assert ran.code == 2 and "no sweep 'nothing.db'" in ran.err
+    ran = run(tmp_path, "sweep", "join", "sqlight:///x.db")
+    assert ran.code == 2 and "no storage" in ran.err
+
+
+def test_tpe_finds_the_best_region_of_a_known_function(tmp_path):
+    """A bowl over two numbers, one on a log scale: the last trials lie far nearer to its bottom than random ones."""
+    axes = [Axis("x", Numbers(-5.0, 5.0), "", Origin()), Axis("y", Numbers(1e-4, 1.0, log=True), "", Origin())]
+
+    def distances(name, sampler):
+        import math
+
+        book = Book.create(f"sqlite:///{tmp_path}/{name}.db", name, ["min"], {})
+        book.fill(axes, 40, grid=False)
+        found = []
+        while (number := book.claim(abandoned=False)) is not None:
+            point = book.choose(number, axes, Search(sampler), 0)
+            x, y = float(point["x"]), float(point["y"])
+            found.append((x - 2) ** 2 + (math.log10(y) + 2) ** 2)
+            book.settle(number, "complete", [found[-1]], {})
+        return found
+
+    by_tpe, at_random = distances("tpe", "tpe"), distances("random", "random")
+    assert min(by_tpe) < 0.1
+    assert sum(by_tpe[-15:]) < 0.5 * sum(at_random[-15:])
+
+
+def test_a_claimed_trial_is_given_to_nobody_else(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    book = Book.create(url, "s", ["min"], {})
+    book.fill([Axis("x", Numbers(0.0, 1.0), "", Origin())], 3, grid=False)
+    other = Book(url, "s")
+    assert [book.claim(abandoned=True), other.claim(abandoned=True), book.claim(abandoned=True)] == [0, 1, 2]
+    assert other.claim(abandoned=True) is None and len(book.rows()) == 3

@@ -1,0 +1,112 @@
+"""A sweep that is killed at any time is resumed to its exact total, with the trials that it would have had."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+from sweep_helpers import results
+
+from command_line import finish, run, start
+
+WORDS = (
+    "sweep", "sweep.name=s", "model=mlp", "trainer=cpu", "model.args.hidden=8", "trainer.max_epochs=3", "report=false",
+    "logger.tensorboard=null", "trainer.limit_train_batches=4", "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+    "sweep.trials=6", "sweep.sampler=random",
+)  # fmt: skip
+
+
+def states(folder):
+    """The states of the trials in the study, by number; none before there is one."""
+    path = folder / "outputs/sweeps/s/study.db"
+    if not path.exists():
+        return {}
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60) as database:
+        try:
+            return dict(database.execute("select number, state from trials").fetchall())
+        except sqlite3.OperationalError:
+            return {}
+
+
+def ended(folder):
+    return sum(1 for state in states(folder).values() if state in ("COMPLETE", "PRUNED", "FAIL"))
+
+
+def wait_for(condition, process, seconds=240):
+    until = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def untouched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untouched")
+    assert run(folder, *WORDS).code == 0
+    return results(folder)
+
+
+def check(folder, expected):
+    rows = results(folder)
+    assert list(rows) == list(range(6)) and all(row["state"] == "complete" for row in rows.values())
+    for number, row in rows.items():
+        assert row["optimizer.lr"] == expected[number]["optimizer.lr"]
+        assert row["val/accuracy"] == expected[number]["val/accuracy"]  # to the last digit
+    assert len({row["run"] for row in rows.values()}) == 6
+
+
+def test_a_killed_sweep_is_resumed_to_its_total_with_the_same_trials(tmp_path, tmp_path_factory):
+    process = start(tmp_path, *WORDS)
+    wait_for(lambda: ended(tmp_path) >= 2, process)
+    kill(process)
+    done = {number for number, state in states(tmp_path).items() if state == "COMPLETE"}
+    assert 2 <= len(done) < 6
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    assert ran.code == 0 and ran.out.startswith("6 trials: 6 complete"), ran.err
+    check(tmp_path, untouched(tmp_path_factory))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random_times_it_loses_and_doubles_nothing(seed, tmp_path, tmp_path_factory):
+    generator = random.Random(seed)
+    words = (*WORDS, "sweep.executor=local", "sweep.executor.workers=2") if seed % 2 else WORDS
+    process = start(tmp_path, *words)
+    for _ in range(3):
+        goal = ended(tmp_path) + generator.choice((0, 1, 2))
+        wait_for(lambda goal=goal: states(tmp_path) and ended(tmp_path) >= goal, process)
+        time.sleep(generator.random())
+        if process.poll() is not None:
+            break
+        kill(process)
+        process = start(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    finish(process, tmp_path, timeout=600)
+    assert run(tmp_path, "sweep", "resume", "outputs/sweeps/s").code == 0
+    check(tmp_path, untouched(tmp_path_factory))
+
+
+def test_two_resumes_at_once_are_refused(tmp_path):
+    process = start(tmp_path, *WORDS, "trainer.max_epochs=200")
+    try:
+        wait_for(lambda: states(tmp_path), process)
+        ran = finish(start(tmp_path, "sweep", "resume", "outputs/sweeps/s"), tmp_path)
+        assert ran.code == 1 and "is in use by another process" in ran.err, ran.err
+    finally:
+        kill(process)
+
+
+def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path):
+    process = start(tmp_path, *WORDS, "sweep.trials=2")
+    wait_for(lambda: "RUNNING" in states(tmp_path).values(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    ran = finish(process, tmp_path)
+    assert ran.code in (0, 130), ran.err
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["counts"] == {"complete": 2}
