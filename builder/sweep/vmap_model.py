@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,8 +72,9 @@ class Together:
         self._names = _names(models[0], self.optimizers[0])
         self._rates: Rates = {}
         self._known: Any = None
-        self._whole = self._step
-        self._small = self._step
+        self._whole: Any = self._step
+        self._small: Any = self._step
+        self._compiled: Any = None
 
     @property
     def steps_at_once(self) -> bool:
@@ -81,7 +83,20 @@ class Together:
 
     def compile(self) -> None:
         """Compile the step, for batches of one size; others are stepped as they are."""
-        self._whole = torch.compile(self._step, dynamic=False)
+        self._whole = self._first
+        self._compiled = torch.compile(self._step, dynamic=False)
+
+    def _first(self, *parts: Any) -> Any:
+        """The first compiled step; where the compiler can't, all steps are made as they are, and that is said."""
+        try:
+            found = self._compiled(*parts)
+        except Exception as error:  # whatever the compiler, or the one of C++ that it calls, raises
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            print(f"note: the step isn't compiled: {first}", file=sys.stderr)
+            self._whole = self._step
+            return self._step(*parts)
+        self._whole = self._compiled
+        return found
 
     def step(self, batch: Batch, *, whole: bool) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """One optimiser step of every model; `whole` says that the batch has the usual size.
