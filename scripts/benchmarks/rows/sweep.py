@@ -48,7 +48,8 @@ def _bare(hidden: int, batches: list[dict[str, Tensor]]) -> Callable[[], None]:
 
 def _together(hidden: int, batches: list[dict[str, Tensor]], compiled: bool) -> Callable[[], None]:
     trials = Together(
-        _models(hidden), [DigitsTask()] * TRIALS, lambda index, model: torch.optim.AdamW(model.parameters(), RATES[index]),
+        _models(hidden), [DigitsTask()] * TRIALS,
+        lambda index, model: torch.optim.AdamW(model.parameters(), RATES[index]),
         device=torch.device("cpu"), dtype=torch.float32,
     )  # fmt: skip
     if compiled:
