@@ -73,6 +73,8 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     context.obj = Common(debug, quiet, tuple(imports or ()), config_name, config_dir)
+    if debug:
+        _tell_more()
     if version:
         from builder import __version__
 
@@ -80,6 +82,17 @@ def _root(
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def _tell_more() -> None:
+    """Say on standard error what is of interest to those who look for the reason of something."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("debug: %(message)s"))
+    logger = logging.getLogger("builder")
+    logger.handlers = [handler]  # and not one more for each command line of a process
+    logger.setLevel(logging.DEBUG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

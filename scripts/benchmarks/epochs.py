@@ -37,6 +37,8 @@ class Turns(pl.Callback):
         """An epoch ends where the next one begins, with all that comes after its last step."""
         if self._start is not None:
             self.taken[0].append(time.process_time() - self._start)
+        else:
+            gc.freeze()  # what is there by now stays, and needn't be gone through before each turn
         for other, taken in zip(self.others, self.taken[1:], strict=True):
             taken.append(_seconds(other))
         gc.collect()

@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_map
 
+import command_line
 from builder.data.loader import TensorLoader
 from builder.training import loop_rule
 from builder.training.averaging import EMAWeightAveraging
@@ -346,3 +347,14 @@ def test_a_loop_that_someone_else_put_in_stays(tmp_path):
     trainer.fit_loop.epoch_loop = other = Other(trainer)
     trim(trainer)
     assert trainer.fit_loop.epoch_loop is other
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [((), "debug: the trimmed loop"), (("trainer.profiler=simple",), "debug: Lightning's own loop: SimpleProfiler")],
+    ids=["trimmed", "stock"],
+)
+def test_with_debug_the_command_line_says_which_loop_runs(tmp_path, words, told):
+    few = ("trainer.limit_train_batches=1", "trainer.max_epochs=1")
+    ran = command_line.run(tmp_path, "--debug", "train", *command_line.SMALL, *few, *words)
+    assert ran.code == 0 and told in ran.err, ran.err
