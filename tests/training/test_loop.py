@@ -357,4 +357,5 @@ def test_a_loop_that_someone_else_put_in_stays(tmp_path):
 def test_with_debug_the_command_line_says_which_loop_runs(tmp_path, words, told):
     few = ("trainer.limit_train_batches=1", "trainer.max_epochs=1")
     ran = command_line.run(tmp_path, "--debug", "train", *command_line.SMALL, *few, *words)
-    assert ran.code == 0 and told in ran.err, ran.err
+    assert ran.code == 0
+    assert told in ran.err
