@@ -77,7 +77,7 @@ def test_a_configs_folder_in_the_current_directory_comes_first(site, tmp_path):
     (tmp_path / "configs/model").mkdir()
     (tmp_path / "configs/model/own.yaml").write_text("layers: [Flatten, {type: Linear, out_features: 10}]\n")
     done = elsewhere(site, tmp_path, "show", "config", "--json", "model=own")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "note: taken, since it suits the data: task=classification\n")
     config = json.loads(done.stdout)
     assert config["data"] == {"type": "SklearnDataset", "name": "digits", "batch_size": 7}
     assert config["optimizer"]["type"] == "AdamW", "the other groups are still the shipped ones"

@@ -31,12 +31,14 @@ def resume(
     and the learning rate.
     """
     load_plugins_of(common)
-    from builder.resume import Finished
-    from builder.resume import resume as go_on
     from builder.runs.find import find_run
 
+    folder = find_run(run)
+    from builder.resume import Finished  # once there is a run: this imports Lightning
+    from builder.resume import resume as go_on
+
     report = go_on(
-        find_run(run), overrides or (), config_dir=common.config_dir, inexact=inexact, quiet=common.quiet or as_json
+        folder, overrides or (), config_dir=common.config_dir, inexact=inexact, quiet=common.quiet or as_json
     )
     if as_json:
         print_json({"state": "finished", **dataclasses.asdict(report)})

@@ -235,11 +235,8 @@ def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == alone
     assert [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()] == [
-        "train",
-        "check",
-        "registry",
-        "weights",
-        "show",
+        *("train", "resume", "rerun", "check", "doctor", "evaluate", "features", "predict", "registry", "weights"),
+        *("export", "import", "new", "schema", "sweep", "show", "runs"),
     ]
 
 

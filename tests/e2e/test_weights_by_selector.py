@@ -58,7 +58,7 @@ def test_a_run_keeps_a_report_of_all_that_was_done_to_its_weights(folder):
         "optimizer.groups=[{name: head, select: head, lr: 0.01}]", "optimizer.no_decay={ndim: 1}",
     )  # fmt: skip
     found = reports(ran)
-    assert set(found) == {"init", "load", "freeze", "groups"}
+    assert set(found) == {"init", "load", "freeze", "groups", "model"}
     rows = {row["parameter"]: row for row in found["init"]["parameters"]}
     assert rows["head.weight"]["std"] == pytest.approx(0.5, rel=0.2)
     assert rows["head.weight"]["origin"] is not None and rows["head.bias"]["rule"] is None

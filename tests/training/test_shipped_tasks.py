@@ -1,9 +1,8 @@
 import pytest
 import torch
+from training_helpers import shipped
 
-from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
-from builder.config.yaml_file import read_yaml
 from builder.data.load import load
 from builder.training.phase import Phase
 from builder.training.task import read_task
@@ -13,10 +12,6 @@ CASES = {
     "regression": ("diabetes", "x", lambda batch, facts: torch.randn(len(batch["x"]), 1)),
     "language_model": ("topics", "ids", lambda batch, facts: torch.randn(*batch["ids"].shape, facts["vocab_size"])),
 }
-
-
-def shipped(group, name):
-    return read_yaml(shipped_configs() / group / f"{name}.yaml").value
 
 
 @pytest.mark.parametrize("name", CASES)

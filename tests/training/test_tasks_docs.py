@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 import yaml
+from training_helpers import shipped
 
 import builder
 from builder.config.folders import shipped_configs
@@ -27,7 +28,7 @@ def names(group):
 
 def run_once(section, model, data):
     """The task's loss and metrics of the first batch, for the model."""
-    data = load(read_yaml(shipped_configs() / "data" / f"{data}.yaml").value, 0, Origins())
+    data = load(shipped("data", data), 0, Origins())
     made = shapes_of(section.get("tensors"), data.facts.tensors, 2, Origins())
     shapes = {key: (2, *fact.shape) for key, fact in data.facts.tensors.items()} | {k: v[0] for k, v in made.items()}
     path = shipped_configs() / "model" / f"{model}.yaml"

@@ -9,20 +9,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from training_helpers import shipped
 
 import builder
 from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
-from builder.config.yaml_file import read_yaml
 from builder.data.load import load
 from builder.data.module import DataModule
 from builder.training.fit import fit
 from builder.training.made import shapes_of
 from builder.training.task import read_task
-
-
-def shipped(group, name):
-    return read_yaml(shipped_configs() / group / f"{name}.yaml").value
 
 
 def digits(tmp_path):

@@ -5,7 +5,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from builder.config import fits
+from builder.config.folders import shipped_configs
 from builder.config.origin import Origins
+from builder.config.yaml_file import read_yaml
 from builder.data.load import load
 from builder.data.module import DataModule
 from builder.training.fit import fit
@@ -43,3 +46,9 @@ def train(model, run_dir, *, data=None, task=None, config=None, seed=0, **kwargs
     task = read_task(task or TASK, data.facts, {"x": True}, Origins())
     arguments = {"optimizer": sgd, "origins": Origins(), "quiet": True, **kwargs}
     return fit(model, task, DataModule(data), config=config, run_dir=Path(run_dir), seed=seed, **arguments)
+
+
+def shipped(group, name):
+    """The section that a shipped file holds, without what composition alone reads of it."""
+    section = read_yaml(shipped_configs() / group / f"{name}.yaml").value
+    return {key: value for key, value in section.items() if key != fits.KEY}
