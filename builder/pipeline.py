@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from builder.data.load import Data
 from builder.data.module import DataModule
 from builder.errors import BuilderError, ConfigError, LayerError, RunError, Stopped, dotted
 from builder.errors import Path as ConfigPath
+from builder.follower import Follower, end_with_leader, followed
 from builder.inspect.graph.svg import svg
 from builder.inspect.summary import as_json
 from builder.model.build import construct
@@ -53,6 +54,7 @@ from builder.training.hooks.plan import PlannedHook, plan_hooks
 from builder.training.phase import try_out
 from builder.training.positions import Position
 from builder.training.rates import GroupRates
+from builder.training.sharding import Sharding, read_sharding
 from builder.training.task import Task, read_task
 from builder.training.trainer import read_trainer
 from builder.weights.digest import tensors_sha256
@@ -214,6 +216,7 @@ def check(composed: Composed) -> CheckReport:
     ready = prepare(composed)
     composed = ready.composed
     read_trainer(composed.values, ready.task, composed.origins)
+    read_sharding(composed.values["trainer"], ready.found.model, composed.origins)
     model, data, initial = ready.found.model, ready.data, _planned(ready)
     named, trainable = dict(model.named_parameters()), set(ready.plans.frozen.ever_trainable)
     sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
@@ -264,20 +267,26 @@ def train(
     ready = prepare(composed, quiet=quiet) if ready is None else ready
     composed = ready.composed
     values = composed.values
-    read_trainer(values, ready.task, composed.origins)
-    model, initial, loaded = initialised(ready)
+    rank = read_trainer(values, ready.task, composed.origins).rank
+    quiet = quiet or rank > 0
+    sharding = read_sharding(values["trainer"], ready.found.model, composed.origins)
+    model, initial, loaded = initialised(ready) if sharding is None or rank == 0 else _without_values(ready)
     if not quiet:
         for line in (*_init_lines(ready, initial), *ready.plans.lines()):
             print(line, file=sys.stderr)
         for note in loaded.notes:
             if note not in ready.plans.load.report().notes:  # what only the values tell
                 print(f"note: {note}", file=sys.stderr)
-    with open_folder(ready) as run:
-        attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None})
+    if sharding is not None:
+        sharding = replace(sharding, values=model if rank == 0 else None)
+        model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes, torch.device("meta"))
+    with open_folder(ready) if rank == 0 else follow() as run:
+        if rank == 0:
+            attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None})
         describe(run, ready, initial, loaded)
         if on_open is not None:
             on_open(run.path)
-        return trained(run, ready, model, started, quiet=quiet, callbacks=callbacks)
+        return trained(run, ready, model, started, quiet=quiet, callbacks=callbacks, sharding=sharding)
 
 
 def initialised(ready: Prepared) -> tuple[nn.Module, InitReport, LoadReport]:
@@ -295,8 +304,16 @@ def initialised(ready: Prepared) -> tuple[nn.Module, InitReport, LoadReport]:
     return model, initial, load_weights(ready.plans.load, model)
 
 
+def _without_values(ready: Prepared) -> tuple[nn.Module, InitReport, LoadReport]:
+    """The model on the meta device, and what would be done for its weights: the first process makes them for all."""
+    touched = Touched()
+    facts, sizes = ready.data.facts.values, ready.found.sizes
+    model = construct(ready.definition, {}, facts, sizes, torch.device("meta"), touched=touched)
+    return model, init_report(model, touched), ready.plans.load.report()
+
+
 def trained(
-    run: Run,
+    run: Run | Follower,
     ready: Prepared,
     model: nn.Module,
     started: float,
@@ -305,12 +322,13 @@ def trained(
     context: Context | None = None,
     position: Position | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    sharding: Sharding | None = None,
 ) -> TrainReport:
     """Train a model in its run folder, from a position on if there is one, and seal the folder however it ends."""
     if ready.composed.values["report"]:
         run.afterwards(_write_page)
     try:
-        result = _fit(ready, model, run.path, quiet, run.reach, context or context_of(ready), position, callbacks)
+        result = _fit(ready, model, run, quiet, context or context_of(ready), position, callbacks, sharding)
     except (KeyboardInterrupt, SystemExit, CannotGoOn):
         raise
     except Stopped as stop:
@@ -324,7 +342,8 @@ def trained(
             raise
         raise told from error
     seconds = time.perf_counter() - started
-    run.keep_hash("tested", tensors_sha256(model.state_dict()))
+    if sharding is None:  # else each process has parts of them
+        run.keep_hash("tested", tensors_sha256(model.state_dict()))
     run.seal(
         result.state, reason=result.reason, epoch=result.epoch, step=result.step,
         metrics=result.metrics, seconds=seconds,
@@ -341,18 +360,18 @@ def context_of(ready: Prepared, **options: Any) -> Context:
 def _fit(
     ready: Prepared,
     model: nn.Module,
-    run_dir: Path,
+    run: Run | Follower,
     quiet: bool,
-    on_position: Callable[[int, int], None],
     context: Context,
     position: Position | None,
-    others: Sequence[pl.Callback] = (),
+    others: Sequence[pl.Callback],
+    sharding: Sharding | None,
 ) -> FitResult:
     values, origins = ready.composed.values, ready.composed.origins
     section, frozen = values["scheduler"] or None, ready.plans.frozen
     callbacks = [*([Freezing(frozen)] if frozen.rules else []), GroupRates(), *others]
     if ready.hooks:
-        callbacks.append(Hooks(ready.hooks, values["seed"], run_dir))
+        callbacks.append(Hooks(ready.hooks, values["seed"], run.path))
 
     def optimizer(module: nn.Module) -> Optimizer:
         with frozen.unfrozen(module):  # a selector may ask for what requires a gradient
@@ -365,8 +384,9 @@ def _fit(
         model, ready.task, DataModule(ready.data),
         optimizer=optimizer,
         scheduler=scheduler if section else None,
-        config=values, origins=origins, run_dir=run_dir, seed=values["seed"], quiet=quiet, on_position=on_position,
-        callbacks=callbacks, context=context, position=position,
+        config=values, origins=origins, run_dir=run.path, seed=values["seed"], quiet=quiet, on_position=run.reach,
+        callbacks=callbacks, context=context, position=position, sharding=sharding,
+        on_lost=lambda reason: run.seal("failed", reason=reason),
     )  # fmt: skip
 
 
@@ -382,7 +402,15 @@ def open_folder(ready: Prepared) -> Run:
     )  # fmt: skip
 
 
-def describe(run: Run, ready: Prepared, initial: InitReport, loaded: LoadReport) -> None:
+def follow() -> Follower:
+    """Stands for the run folder in a process that another one leads."""
+    folder = followed()
+    if folder is not None:
+        end_with_leader()
+    return Follower(folder)
+
+
+def describe(run: Run | Follower, ready: Prepared, initial: InitReport, loaded: LoadReport) -> None:
     """What was found about the model, and how its weights begin, for the run folder."""
     composed = ready.composed
     model = filled(
@@ -402,7 +430,7 @@ def describe(run: Run, ready: Prepared, initial: InitReport, loaded: LoadReport)
     _report(run, ready.plans, initial, loaded)
 
 
-def _picture(run: Run, ready: Prepared) -> None:
+def _picture(run: Run | Follower, ready: Prepared) -> None:
     """The drawing of the model and the table of its layers, for the report alone: no run fails for their sake."""
     try:
         run.write_text(DRAWING, svg(drawing_of(ready.definition, ready.found, ready), graphviz=False))
@@ -433,7 +461,7 @@ def _init_lines(ready: Prepared, initial: InitReport) -> list[str]:
     return ["", *init_lines(initial)] if ready.definition.rules else []
 
 
-def _report(run: Run, plans: Plans, initial: InitReport, loaded: LoadReport) -> None:
+def _report(run: Run | Follower, plans: Plans, initial: InitReport, loaded: LoadReport) -> None:
     """How the weights began, what was loaded, what is frozen when, and the groups, for the run folder."""
     reports = {"init": initial.to_json(), **plans.to_json()}
     if loaded.sources:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from builder.config.changes import Change, changes, refused
 from builder.config.compose import Composed, compose
 from builder.config.saved import saved_yaml
-from builder.errors import ConfigError, UsageError, dotted
+from builder.errors import ConfigError, Fault, UsageError, dotted
+from builder.follower import followed
 from builder.model.build import construct
-from builder.pipeline import Prepared, TrainReport, context_of, prepare, trained
+from builder.pipeline import Prepared, TrainReport, context_of, follow, prepare, trained
 from builder.runs import attempts
 from builder.runs.folder import Run
 from builder.runs.status import now
@@ -22,6 +23,7 @@ from builder.seeding import reseed
 from builder.training import positions
 from builder.training.fingerprint import CannotGoOn, Difference
 from builder.training.positions import Position
+from builder.training.sharding import NAME as SHARDED
 from builder.training.trainer import read_trainer
 from builder.weights.load import load as load_weights
 
@@ -70,6 +72,12 @@ def resume(
     faults = refused(found, before.unresolved, after.unresolved, after.origins)
     if faults:
         raise ConfigError(*faults)
+    if after.values["trainer"].get("strategy") == SHARDED:
+        place = ("trainer", "strategy")
+        hint = f"begin a new run with its weights: load=run:{run_dir.parent.name}/{run_dir.name}@last"
+        raise ConfigError(Fault("a sharded run can't be gone on with", place, after.origins.of(place), hint=hint))
+    if followed() is not None:
+        return _followed(after, started)
     with Run(run_dir, sys.argv, again=True) as run:
         assert run.before is not None
         if run.before.state == "finished" and not _more(found):
@@ -88,6 +96,16 @@ def resume(
         except (CannotGoOn, ConfigError):
             run.restore()
             raise
+
+
+def _followed(composed: Composed, started: float) -> TrainReport:
+    """Go on in a process that another one leads, which has looked at everything before."""
+    with follow() as run:
+        position, _ = positions.newest(run.path / "checkpoints" / positions.FOLDER)
+        ready = prepare(composed if position is None else _without_load(composed), quiet=True)
+        model = _model(ready, new=position is None)
+        context = context_of(ready, inexact=True)
+        return trained(run, ready, model, started, quiet=True, context=context, position=position)
 
 
 def _more(found: Sequence[Change]) -> bool:

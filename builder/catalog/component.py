@@ -31,6 +31,8 @@ class Component:
         """
         try:
             return self.target(*args, **self.arguments, **kwargs)
+        except MissingExtra:
+            raise
         except ModuleNotFoundError as error:
             told = f"{self.kind} {self.name!r} needs a package that isn't installed: {error}"
             raise MissingExtra(told) from error

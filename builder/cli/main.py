@@ -32,6 +32,7 @@ from builder.cli import (
 from builder.cli.options import Common, ConfigDir, ConfigName, Debug, Imports, Quiet, takes_common
 from builder.cli.output import styled
 from builder.errors import BuilderError, ConfigError, nearest
+from builder.follower import COMMAND
 
 HELP = ("--help", "-h")
 STOPPED = {130: "interrupted", 138: "stopped by SIGUSR1", 143: "terminated"}
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        COMMAND.set(tuple(words))
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -19,7 +19,7 @@ from builder.config.kinds import (
     integer,
     number,
 )  # fmt: skip
-from builder.config.trainer_arguments import TRAINER_ARGUMENTS
+from builder.config.trainer_arguments import OURS, TRAINER_ARGUMENTS
 
 LARGEST_SEED = 2**32 - 1
 
@@ -231,7 +231,7 @@ TOP = Section(
         "task": TASK,
         "optimizer": OPTIMIZER,
         "scheduler": SCHEDULER,
-        "trainer": Section("arguments of Lightning's Trainer", TRAINER_ARGUMENTS),
+        "trainer": Section("arguments of Lightning's Trainer", {**TRAINER_ARGUMENTS, **OURS}),
         "callbacks": Names("callbacks by name; null takes one away", _OPTIONAL_COMPONENT),
         "logger": Names("loggers by name; null takes one away", _OPTIONAL_COMPONENT),
         "hooks": Names("hooks by name or in a list; null takes one away", HOOK, short=LIST),

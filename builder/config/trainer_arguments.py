@@ -21,8 +21,8 @@ from builder.config.kinds import (
 _TIME = either(Kind("a time as DD:HH:MM:SS", TEXT.accepts), Kind("a mapping like {hours: 2}", MAPPING.accepts))
 _BATCHES = either(integer(0), share(), NULL)
 _PRECISIONS = (
-    64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true",
-    "transformer-engine", "transformer-engine-float16",
+    "auto", 64, 32, 16, "64", "32", "16", "bf16", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true",
+    "64-true", "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
 _OBJECT = either(TEXT, LIST, MAPPING, NULL)
 
@@ -38,7 +38,10 @@ TRAINER_ARGUMENTS: dict[str, Field] = {
         "how many devices, which, or auto", either(integer(0, also=(-1,)), TEXT, items(integer(0))), "auto"
     ),
     "num_nodes": Field("how many machines", integer(1), 1),
-    "precision": Field("of numbers: 32-true, 16-mixed, bf16-mixed, …", _optional(choice(*_PRECISIONS))),
+    "precision": Field(
+        "of numbers: 32-true, 16-mixed, bf16-mixed, …; auto: bf16-mixed on GPUs that have it",
+        _optional(choice(*_PRECISIONS)),
+    ),
     "logger": Field("", _OBJECT, refused="loggers stand in the section 'logger'"),
     "callbacks": Field("", _OBJECT, refused="callbacks stand in the section 'callbacks'"),
     "fast_dev_run": Field("run only this many batches of each phase", either(BOOLEAN, integer(0)), False),
@@ -80,3 +83,8 @@ TRAINER_ARGUMENTS: dict[str, Field] = {
     "model_registry": Field("the model's name on a model hub", _optional(TEXT)),
 }
 """By name, in the order of `Trainer`'s signature."""
+
+OURS: dict[str, Field] = {
+    "shard": Field("with strategy=fsdp2: the modules that are gathered one by one; null: all at once", _OBJECT),
+}
+"""What stands in the section besides."""

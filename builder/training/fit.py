@@ -20,10 +20,12 @@ from builder.errors import ConfigError, Fault
 from builder.training.exact import find
 from builder.training.fingerprint import Context, begin
 from builder.training.loggers import rewind
-from builder.training.module import MakeOptimizer, MakeSchedule, Plan, TrainingModule
+from builder.training.module import MakeOptimizer, MakeSchedule, Plan, ShardedModule, TrainingModule
 from builder.training.positions import Position
 from builder.training.quiet import quiet_lightning
 from builder.training.randomness import Randomness
+from builder.training.ranks import ranks
+from builder.training.sharding import Sharding
 from builder.training.signals import Stop, Stopped
 from builder.training.task import PHASES, Task
 from builder.training.trainer import make_trainer, read_trainer
@@ -64,13 +66,16 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     context: Context | None = None,
     position: Position | None = None,
+    on_lost: Callable[[str], object] | None = None,
+    sharding: Sharding | None = None,
 ) -> FitResult:
     """Train `model` as the sections `trainer`, `callbacks` and `logger` of `config` say, then test it.
 
     `callbacks` are called before those of the config. Afterwards `model` holds the weights that were tested.
     `on_position(epoch, step)` is called with what is done when training ends, also when it ends with an exception;
     those of the model's layers pass through unchanged. `position` is where a run goes on, and `context` what has to be
-    the same there; what an earlier attempt logged after it is cut off.
+    the same there; what an earlier attempt logged after it is cut off. `on_lost` is called with the reason, from
+    another thread, where another process is lost and this one can't be told in any other way; it ends then.
 
     Raises:
         ConfigError: a section is wrong, or Lightning refuses what it says.
@@ -88,17 +93,20 @@ def fit(
         begin(exact.context, {} if position is None else position.state["fingerprint"], trainer)
         assert exact.metric_log is not None
         rewind(exact.metric_log, exact.loggers, None if position is None else position.state["logged"])
-        plan = Plan(task, optimizer, scheduler, seed, trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        module = TrainingModule(model, plan)
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        plan = Plan(task, optimizer, scheduler, seed, every, sharding)
+        module = TrainingModule(model, plan) if sharding is None else ShardedModule(model, plan)
         module.train()  # Lightning trains in whatever mode the modules are
         path = None if position is None else position.path
         try:
-            signum = _run(partial(trainer.fit, module, datamodule=data, ckpt_path=path, weights_only=True), origins)
-            metrics, (best, last) = _floats(trainer), _checkpoints(trainer)
-            if signum is None and "test" in task.phases:
-                test = partial(trainer.test, module, data, best, verbose=False, weights_only=True)
-                signum = _run(test, origins)
-                metrics |= _floats(trainer)
+            with ranks(trainer, run_dir, on_lost) as others:
+                signum = _run(partial(trainer.fit, module, datamodule=data, ckpt_path=path, weights_only=True), origins)
+                metrics, (best, last) = _floats(trainer), _checkpoints(trainer)
+                if signum is None and "test" in task.phases:
+                    test = partial(trainer.test, module, data, best, verbose=False, weights_only=True)
+                    signum = _run(test, origins)
+                    metrics |= _floats(trainer)
+                others.stopped = signum is not None
         finally:
             epoch, step = trainer.current_epoch, trainer.global_step
             if on_position is not None:

@@ -19,6 +19,7 @@ from builder.registry import loggers
 from builder.training.csv_logger import CSVLogger
 from builder.training.metric_log import MetricLog, skip_again
 from builder.training.places import in_run, misplaced
+from builder.training.store_loggers import MLFlowLogger, WandbLogger
 
 
 class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
@@ -75,7 +76,10 @@ class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
         self.experiment.close()
 
 
-OURS: dict[str, type[Logger]] = {"CSVLogger": CSVLogger, "TensorBoardLogger": TensorBoardLogger}
+OURS: dict[str, type[Logger]] = {
+    "CSVLogger": CSVLogger, "TensorBoardLogger": TensorBoardLogger, "MLFlowLogger": MLFlowLogger,
+    "WandbLogger": WandbLogger,
+}  # fmt: skip
 EXCLUDED = {"Logger": "the base class"}
 """Public classes of `pytorch_lightning.loggers` that a config can't use, and why."""
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from builder.training.base_rates import first_rates
 from builder.training.finite import is_guarded, refuse_loss
 from builder.training.phase import Phase
+from builder.training.sharding import Sharding
 from builder.training.task import Task
 
 
@@ -52,6 +53,7 @@ class Plan:
     scheduler: MakeSchedule | None
     seed: int
     log_every_n_steps: int = 50
+    sharding: Sharding | None = None
 
 
 class TrainingModule(pl.LightningModule):
@@ -181,3 +183,14 @@ class TrainingModule(pl.LightningModule):
             if "total_steps" in steps and self.trainer.max_steps == -1:
                 steps["steps_per_epoch"] = -(-steps["total_steps"] // epochs)
         return steps
+
+
+class ShardedModule(TrainingModule):
+    """One whose model is sharded over several devices before it trains."""
+
+    def configure_model(self) -> None:
+        """Shard the model, the first time that Lightning asks."""
+        sharding = self.plan.sharding
+        if sharding is not None and next(self.model.parameters()).is_meta:
+            assert self.device_mesh is not None, "the strategy makes it before"
+            sharding.shard(self.model, self.device_mesh["data_parallel"], self.device)

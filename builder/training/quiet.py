@@ -17,6 +17,7 @@ NOISE = (
     r"Be aware that when using `ckpt_path`,",  # a callback that only reports was taken away
     r"You defined a `validation_step` but have no `val_dataloader`",  # a data set without a val split
     r"Total length of `list` across ranks is zero",  # the same
+    r"It is recommended to use `self.log\('.*', ..., sync_dist=True\)`",  # the values are those of all processes
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
 )
 """Warnings of Lightning that say nothing to whoever trains, by their beginnings."""

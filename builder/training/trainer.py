@@ -8,6 +8,8 @@ from pathlib import Path as Folder
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.callbacks import ProgressBar as LightningBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -15,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from builder.catalog.arguments import check_arguments
 from builder.catalog.component import Component
 from builder.config.origin import Origins
+from builder.config.trainer_arguments import OURS
 from builder.errors import ConfigError, Fault, Path
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
@@ -24,6 +27,9 @@ from builder.training.loop import trim
 from builder.training.metric_log import MetricLog
 from builder.training.progress import ProgressBar
 from builder.training.quiet import quiet_lightning
+from builder.training.sharding import NAME as SHARDED
+from builder.training.sharding import strategy
+from builder.training.sync_norm import SyncedNorms
 from builder.training.task import Task
 
 WITHHELD = ("callbacks", "logger", "plugins", "default_root_dir")
@@ -37,6 +43,9 @@ class TrainerParts:
     arguments: Mapping[str, Any]
     callbacks: list[Component]
     loggers: list[Component]
+    rank: int = 0
+    """The number of this process among those that train together, as Lightning counts."""
+    on_cpu: bool = False
 
 
 def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> TrainerParts:
@@ -48,39 +57,56 @@ def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> Tra
         ConfigError: the sections are wrong; all faults at once.
     """
     path: Path = ("trainer",)
-    arguments = dict(config.get("trainer") or {})
+    arguments = settled(config.get("trainer") or {})
     faults = check_arguments(
         "trainer", "Trainer", pl.Trainer, arguments,
         path=path, origin_of=lambda key: origins.of((*path, key)), withheld=WITHHELD,
     )  # fmt: skip
-    faults = faults or _refused(arguments, origins, path)
+    made, refused = (None, []) if faults else _tried(arguments, origins, path)
+    faults += refused
     callbacks, more = read_callbacks(config.get("callbacks"), task.metric_names(), origins)
     faults += more
     loggers, more = read_loggers(config.get("logger"), origins)
     faults += more
     if faults:
         raise ConfigError(*faults)
-    return TrainerParts(arguments, callbacks, loggers)
+    assert made is not None
+    return TrainerParts(arguments, callbacks, loggers, made.global_rank, isinstance(made.accelerator, CPUAccelerator))
 
 
-def _refused(arguments: Mapping[str, Any], origins: Origins, path: Path) -> list[Fault]:
-    """What Lightning says against the arguments, at the one without which it says nothing."""
-    error = _objection(arguments)
-    if error is None:
-        return []
+def settled(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as Lightning takes them on this machine: without those of ours and with `auto` decided."""
+    found = {key: value for key, value in arguments.items() if key not in OURS}
+    if found.get("precision") == "auto":
+        cuda = found.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        found["precision"] = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    return found
+
+
+def _tried(arguments: Mapping[str, Any], origins: Origins, path: Path) -> tuple[pl.Trainer | None, list[Fault]]:
+    """A Trainer of the arguments, or what Lightning says against them, at the one that it objects to."""
+    made = _made(arguments)
+    if not isinstance(made, Exception):
+        return made, []
     rest = ((name, {key: value for key, value in arguments.items() if key != name}) for name in arguments)
-    place = next(((*path, name) for name, others in rest if _objection(others) is None), path)
-    return [Fault(f"Lightning refuses the trainer: {error}", place, origins.of(place))]
+    place = next(((*path, name) for name, others in rest if isinstance(_made(others), pl.Trainer)), path)
+    return None, [Fault(f"Lightning refuses the trainer: {made}", place, origins.of(place))]
 
 
-def _objection(arguments: Mapping[str, Any]) -> Exception | None:
+def _made(arguments: Mapping[str, Any]) -> pl.Trainer | Exception:
+    """A Trainer of the arguments, or what Lightning says against them."""
     without = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     try:
         with quiet_lightning():
-            pl.Trainer(**{**arguments, **without})
+            return pl.Trainer(**_as_objects({**arguments, **without}))
     except (MisconfigurationException, TypeError, ValueError) as error:
         return error
-    return None
+
+
+def _as_objects(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with an object for the strategy that Lightning has no name for."""
+    ours = {"strategy": strategy()} if arguments.get("strategy") == SHARDED else {}
+    return {**arguments, **ours}
 
 
 def _exact(configured: Sequence[pl.Callback]) -> ExactResume:
@@ -122,13 +148,18 @@ def make_trainer(
     if not any(isinstance(callback, Checkpoint) for callback in (*callbacks, *configured)):
         arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
     arguments.setdefault("enable_model_summary", False)
+    plugins: list[Any] = [CheckpointFile()]
+    sharded = arguments.get("strategy") == SHARDED
+    if arguments.get("sync_batchnorm") and (parts.on_cpu or sharded):
+        arguments["sync_batchnorm"] = False  # PyTorch's own is for GPUs, and Lightning has none for this strategy
+        plugins += [] if sharded else [SyncedNorms()]
     try:
         trainer = pl.Trainer(
-            **arguments,
+            **_as_objects(arguments),
             enable_progress_bar=any(isinstance(callback, LightningBar) for callback in (*callbacks, *configured)),
             callbacks=[*callbacks, *configured],
             logger=[*loggers.values(), log],
-            plugins=[CheckpointFile()],
+            plugins=plugins,
             default_root_dir=run_dir,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:

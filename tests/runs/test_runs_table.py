@@ -1,12 +1,12 @@
 import sys
 
 import pytest
-from made_runs import make_run
 
 from builder.errors import UsageError
 from builder.runs import record
 from builder.runs.record import ABSENT
 from builder.runs.table import as_json, chosen, lasted, records_in, shown, usual_columns
+from made_runs import make_run
 
 opened = []
 listening = False

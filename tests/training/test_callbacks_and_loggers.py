@@ -1,5 +1,7 @@
 import csv
 import importlib.util
+import socket
+import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -7,10 +9,12 @@ import pytorch_lightning as pl
 from builder.config.origin import Origins
 from builder.errors import ConfigError, MissingExtra, Origin
 from builder.registry import callbacks, loggers
+from builder.runs.status import status
 from builder.training.callbacks import EXCLUDED, OURS, make_callback, read_callbacks
 from builder.training.csv_logger import CSVLogger
 from builder.training.loggers import EXCLUDED as EXCLUDED_LOGGERS
 from builder.training.loggers import make_logger, read_loggers
+from command_line import SMALL, run
 
 METRICS = ["train/loss", "val/loss", "val/accuracy"]
 ORIGINS = Origins({("callbacks",): Origin("callbacks.yaml", 1), ("logger",): Origin("logger.yaml", 1)})
@@ -132,33 +136,46 @@ def test_every_row_is_on_disk_at_once_and_a_longer_one_replaces_a_shorter(tmp_pa
     assert len(rows(logger)) == 3 and [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [("MLFlowLogger", "mlflow"), ("WandbLogger", "wandb"), ("CometLogger", "comet")],
-)
-def test_a_logger_whose_package_is_not_here_says_which_it_is(name, package, tmp_path):
-    if importlib.util.find_spec(package) is not None:
-        pytest.skip(f"{package} is installed")
+@pytest.mark.parametrize(("name", "package"), [("MLFlowLogger", "mlflow"), ("WandbLogger", "wandb")])
+def test_a_logger_whose_package_is_not_here_says_what_to_install(name, package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
     components, faults = read_loggers({"it": name}, ORIGINS)
     assert faults == []
-    with pytest.raises(MissingExtra, match=f"logger '{name}' needs a package that isn't installed.*{package}"):
+    told = f"the logger {name} needs the package '{package}': pip install 'builder\\[{package}\\]'"
+    with pytest.raises(MissingExtra, match=told):
         make_logger(components[0], tmp_path)
 
 
-def test_wandb_writes_into_the_run_folder_without_a_network(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    components, _ = read_loggers({"it": {"type": "WandbLogger", "offline": True}}, ORIGINS)
-    logger = make_logger(components[0], tmp_path)
-    logger.log_metrics({"val/loss": 0.5}, step=1)
-    logger.experiment.finish()
-    assert list((tmp_path / "wandb").glob("offline-run-*"))
+def test_a_logger_of_lightnings_whose_package_is_not_here_says_which_it_is(tmp_path):
+    assert importlib.util.find_spec("comet_ml") is None
+    components, _ = read_loggers({"it": "CometLogger"}, ORIGINS)
+    with pytest.raises(MissingExtra, match="logger 'CometLogger' needs a package that isn't installed.*comet"):
+        make_logger(components[0], tmp_path)
 
 
-def test_mlflow_writes_into_a_store_of_sqlite(tmp_path):
-    mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    components, _ = read_loggers({"it": {"type": "MLFlowLogger", "tracking_uri": uri}}, ORIGINS)
-    logger = make_logger(components[0], tmp_path)
-    logger.log_metrics({"val/loss": 0.5}, step=1)
-    assert mlflow.tracking.MlflowClient(uri).get_run(logger.run_id).data.metrics["val/loss"] == 0.5
+def test_mlflow_and_wandb_keep_what_was_trained_inside_of_the_run_folder(tmp_path, monkeypatch):
+    import mlflow
+
+    for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket.socket, "connect", refuse_networks)
+    ran = run(tmp_path, "train", *SMALL, "logger=[default,mlflow,wandb]")
+    assert ran.code == 0, ran.err
+    assert [line[:7] for line in ran.err.splitlines()] == ["epoch 1", "epoch 2"]
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{ran.run / 'mlflow.db'}")
+    (kept,) = client.search_runs([client.get_experiment_by_name("builder").experiment_id])
+    metrics = status(ran.run).metrics
+    assert {name: kept.data.metrics[name] for name in metrics} == pytest.approx(metrics)
+    assert (kept.info.status, kept.info.run_name) == ("FINISHED", ran.run.name)
+    (folder,) = (ran.run / "wandb").glob("offline-run-*")
+    assert list(folder.glob("run-*.wandb"))[0].stat().st_size > 0
+
+
+CONNECT = socket.socket.connect
+
+
+def refuse_networks(self, address):
+    """W&B's own process is on this machine; nothing else is to be reached."""
+    assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), address
+    return CONNECT(self, address)
