@@ -92,7 +92,7 @@ def _tell_more() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("debug: %(message)s"))
     logger = logging.getLogger("builder")
-    logger.handlers = [handler]  # and not one more for each command line of a process
+    logger.handlers = [handler]
     logger.setLevel(logging.DEBUG)
 
 
@@ -113,6 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_output()
         return 1
+    finally:
+        if "logging" in sys.modules:  # what `--debug` began ends with its command line
+            sys.modules["logging"].getLogger("builder").handlers.clear()
     return code
 
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import build_scheduler
 from builder.pipeline import describe, initialised, open_folder
+from builder.precision import settled_precision
 from builder.report.run import write_report
 from builder.runs import attempts
 from builder.runs.folder import Run, one_line
@@ -73,7 +74,9 @@ class Fit:
         first = members[0]
         self.task, trainer = first.ready.task, first.values["trainer"]
         self.trainer = trainer
-        self.dtype = torch.float64 if str(trainer.get("precision")).startswith("64") else torch.float32
+        self.dtype = (
+            torch.float64 if str(settled_precision(trainer.get("precision"))).startswith("64") else torch.float32
+        )
         accelerator = trainer.get("accelerator", "auto")
         cuda = accelerator != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu")

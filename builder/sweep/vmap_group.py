@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from builder.catalog.component import Component
 from builder.model.classes import DefinedModule
 from builder.pipeline import Prepared
+from builder.precision import settled_precision
 from builder.sweep.jobs import TrialJob
 from builder.training.trainer import TrainerParts
 
@@ -106,7 +107,9 @@ def _check(member: Member) -> None:
         raise Alone("a part of the model is frozen")
     if ready.hooks:
         raise Alone("hooks look into one model")
-    for name, value in trainer.items():
+    accelerator = trainer.get("accelerator", "auto")
+    for name, said in trainer.items():
+        value = settled_precision(said, accelerator) if name == "precision" else said
         if name not in FREE and (name not in TRAINER or value not in TRAINER[name]) and value is not None:
             raise Alone(f"trainer.{name}: {value}")
     if not isinstance(trainer.get("max_epochs"), int) or trainer["max_epochs"] < 1:

@@ -8,7 +8,6 @@ from pathlib import Path as Folder
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.callbacks import ProgressBar as LightningBar
@@ -19,6 +18,7 @@ from builder.catalog.component import Component
 from builder.config.origin import Origins
 from builder.config.trainer_arguments import OURS
 from builder.errors import ConfigError, Fault, Path
+from builder.precision import settled_precision
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
 from builder.training.exact import ExactResume
@@ -77,9 +77,8 @@ def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> Tra
 def settled(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as Lightning takes them on this machine: without those of ours and with `auto` decided."""
     found = {key: value for key, value in arguments.items() if key not in OURS}
-    if found.get("precision") == "auto":
-        cuda = found.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        found["precision"] = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    if "precision" in found:
+        found["precision"] = settled_precision(found["precision"], found.get("accelerator", "auto"))
     return found
 
 

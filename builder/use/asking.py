@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Path, UsageError
 from builder.model.spec import Definition
+from builder.precision import settled_precision
 from builder.training.made import complete, read_tensors
 from builder.training.terms import Expression, TaskReader
 
@@ -130,7 +131,7 @@ def make_runner(model: nn.Module, trainer: Mapping[str, Any], device: str | torc
         UsageError: there is no such device, or the precision is one of the trainer's alone.
     """
     chosen = torch.device(_usual(trainer)) if device is None else _device(device)
-    precision = str(trainer.get("precision") or "32-true")
+    precision = str(settled_precision(trainer.get("precision"), chosen.type))
     if precision not in PRECISIONS and precision not in MIXED:
         raise UsageError(f"a model trained with precision {precision} is asked by Lightning's trainer alone")
     model = model.to(chosen)
