@@ -22,6 +22,7 @@ case "$1 $2" in
   "-m pip")
     echo "begin" >> "$home/log"
     [ ! -e "$home/slow" ] || sleep "$(cat "$home/slow")"
+    while [ -e "$home/hold" ]; do sleep 0.05; done
     echo "pip ${*:3}" >> "$home/log"
     [ ! -e "$home/pip-fails" ] || exit 1 ;;
   *) printf '<%s>' "$@"; echo " in $PWD" ;;
@@ -70,8 +71,13 @@ def run(project, script, *args, **how):
 
 
 def children(parent):
-    stats = {int(path.parent.name): path.read_text() for path in pathlib.Path("/proc").glob("[0-9]*/stat")}
-    return [pid for pid, stat in stats.items() if int(stat[stat.rindex(")") + 2 :].split()[1]) == parent]
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            stat = path.read_text()
+            if int(stat[stat.rindex(")") + 2 :].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
 
 
 def pip_calls(project):
@@ -178,24 +184,20 @@ def test_two_at_once_install_once(project):
 
 
 def test_a_pip_that_outlives_its_script_keeps_others_out(project):
-    (project / "slow").write_text("600")
+    (project / "hold").touch()
     first = started(project, "train")
     while not (project / "log").exists():
         time.sleep(0.02)
-    (project / "slow").unlink()
-    script, pip = [first.pid, *children(first.pid)], []
-    while not pip:  # the one that sleeps
-        pip = [pid for parent in script for pid in children(parent) if pid not in script]
-    for pid in script:
+    for pid in [*children(first.pid), first.pid]:  # the scripts, not the pip that they began
         os.kill(pid, signal.SIGKILL)
     second = started(project, "train")
     assert second.stderr.readline() == "scripts/install.py: waiting for another installation into .venv\n"
     assert second.poll() is None
-    os.killpg(first.pid, signal.SIGKILL)
+    (project / "hold").unlink()
     first.communicate()
     _, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
-    assert len(pip_calls(project)) == 2
+    assert len(pip_calls(project)) == 3
 
 
 def test_without_a_python_that_fits_it_says_so(project, tmp_path):

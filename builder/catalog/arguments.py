@@ -204,7 +204,8 @@ def _literal(choices: tuple[Any, ...]) -> Accepts:
     def test(value: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in choices)
 
-    return Accepts(test, words, texts, {"enum": list(choices)})
+    # In order, since `Literal["a", "b"]` is equal to `Literal["b", "a"]` and typing may give the one for the other.
+    return Accepts(test, words, texts, {"enum": sorted(choices, key=repr)})
 
 
 def _either(members: Sequence[Accepts]) -> Accepts:

@@ -115,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         if "logging" in sys.modules:  # what `--debug` began ends with its command line
-            sys.modules["logging"].getLogger("builder").handlers.clear()
+            logger = sys.modules["logging"].getLogger("builder")
+            logger.handlers.clear()
+            logger.setLevel(sys.modules["logging"].NOTSET)
     return code
 
 

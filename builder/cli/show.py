@@ -121,7 +121,9 @@ def _on_one_line(value: Any, in_list: bool = False) -> str:
         return f"[{', '.join(_on_one_line(item, in_list=True) for item in value)}]"
     text = _dumped(value)
     is_plain = isinstance(value, str) and text == value
-    return f"'{text}'" if in_list and is_plain and not PLAIN_IN_LIST.fullmatch(text) else text
+    if in_list and is_plain and not PLAIN_IN_LIST.fullmatch(text):
+        return "'" + text.replace("'", "''") + "'"
+    return text
 
 
 def _dumped(value: Any) -> str:

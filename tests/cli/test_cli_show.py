@@ -52,6 +52,7 @@ def text(value):
 
 
 def test_a_config_is_written_as_people_write_yaml():
+    assert text({"a": ["0'", "it's"]}) == "a: ['0''', 'it''s']\n"
     assert text(CONFIG) == YAML
     assert yaml.safe_load(YAML) == CONFIG
 

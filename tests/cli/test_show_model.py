@@ -75,7 +75,7 @@ def test_the_model_of_a_config_is_shown_at_its_batch_size(tmp_path):
 def test_a_language_model_is_shown_with_the_names_of_its_dimensions(tmp_path):
     ran = run(tmp_path, "show", "model", "experiment=topics_gpt", "--json", "--batch", "3")
     shown = json.loads(ran.out)
-    assert shown["sizes"] == {"B": 3, "T": 128} and shown["guessed"] == []
+    assert shown["sizes"] == {"B": 3, "T": 64} and shown["guessed"] == []
     modules = {module["path"]: module for module in shown["modules"]}
     assert modules["blocks.2.attn.qkv"]["outputs"] == [["B", "T", "384"]]
     assert modules["head"]["notes"] == ["weight is tok.weight"]

@@ -50,6 +50,7 @@ def test_an_executor_of_the_users_is_named_like_any_other(tmp_path):
     assert ran.code == 2 and "did you mean 'local'?" in ran.err
 
 
+@pytest.mark.slow
 def test_submitit_runs_four_trials_in_its_local_executor(tmp_path):
     pytest.importorskip("submitit")
     where = "sweep.executor={type: slurm, cluster: local, folder: jobs, slots: 2, parameters: {timeout_min: 10}}"
