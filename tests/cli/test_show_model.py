@@ -77,7 +77,7 @@ def test_a_language_model_is_shown_with_the_names_of_its_dimensions(tmp_path):
     shown = json.loads(ran.out)
     assert shown["sizes"] == {"B": 3, "T": 64} and shown["guessed"] == []
     modules = {module["path"]: module for module in shown["modules"]}
-    assert modules["blocks.2.attn.qkv"]["outputs"] == [["B", "T", "384"]]
+    assert modules["blocks.1.attn.qkv"]["outputs"] == [["B", "T", "384"]]
     assert modules["head"]["notes"] == ["weight is tok.weight"]
     assert shown["memory"]["optimizer"] == "AdamW"
 
