@@ -162,14 +162,16 @@ def _rows(found: ModelDiff) -> Iterator[tuple[str, str, str]]:
 
 
 def _changes(values: Any) -> Iterator[str]:
-    is_explained = any(key not in ("inputs", "outputs", "forward") and not key.endswith(" shape") for key in values)
+    from builder.inspect.diff import INPUTS, OUTPUTS
+
+    is_explained = any(key not in (INPUTS, OUTPUTS, "forward") and not key.endswith(" shape") for key in values)
     for key, (one, other) in values.items():
         if key.endswith(" shape") and is_explained:
             continue  # which weights would load says it again
         if key == "forward":
             yield "forward is another"
-        elif key in ("inputs", "outputs"):
-            yield f"{key} {_shapes(one)} → {_shapes(other)}"
+        elif key in (INPUTS, OUTPUTS):
+            yield f"{key.removesuffix(' shapes')}s {_shapes(one)} → {_shapes(other)}"
         else:
             yield f"{key} {_value(one)} → {_value(other)}"
 

@@ -16,6 +16,9 @@ from builder.weights.between import Between, between
 
 PLAIN = (bool, int, float, str, type(None))
 
+INPUTS, OUTPUTS = "input shapes", "output shapes"
+"""Keys of a change that no argument can have as its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -162,8 +165,8 @@ def _change(before: Part, after: Part) -> Change:
         pair = before.arguments.get(key), after.arguments.get(key)
         if pair[0] != pair[1] or type(pair[0]) is not type(pair[1]):
             values[key] = pair
-    for key in ("inputs", "outputs"):
-        shapes = [[list(shape) for shape in getattr(part, key)] for part in (before, after)]
+    for key, own in ((INPUTS, [before.inputs, after.inputs]), (OUTPUTS, [before.outputs, after.outputs])):
+        shapes = [[list(shape) for shape in part] for part in own]
         if shapes[0] != shapes[1]:
             values[key] = shapes[0], shapes[1]
     for name in dict.fromkeys((*before.tensors, *after.tensors)):

@@ -80,8 +80,8 @@ def test_a_layer_without_its_bias(diff):
 
 def test_shapes_follow_through_the_model(diff):
     found = changes(diff(("width: 8", "width: 16")))
-    assert found["stem"]["outputs"] == [[["B", "8"]], [["B", "16"]]] and found["stem"]["out_features"] == [8, 16]
-    assert set(found["drop"]) == {"inputs", "outputs"} and "outputs" not in found["head"]
+    assert found["stem"]["output shapes"] == [[["B", "8"]], [["B", "16"]]] and found["stem"]["out_features"] == [8, 16]
+    assert set(found["drop"]) == {"input shapes", "output shapes"} and "output shapes" not in found["head"]
 
 
 def test_a_part_that_was_renamed_with_all_in_it(diff):
@@ -131,3 +131,9 @@ def test_what_is_neither_file_nor_run_nor_override_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text(BASE)
     ran = run(tmp_path, "show", "diff", "a.yaml", "a.yaml args.widht=2")
     assert ran.code == 2 and "did you mean 'width'?" in ran.err
+
+
+def test_an_argument_that_is_called_outputs_is_no_shape(tmp_path):
+    ran = run(tmp_path, "show", "diff", "model=cnn", "model=mlp")
+    assert (ran.code, ran.err) == (0, "")
+    assert "outputs null → 10" in ran.out
