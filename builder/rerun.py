@@ -12,7 +12,9 @@ import torch
 from builder.config.compose import Composed, compose
 from builder.config.yaml_file import read_yaml
 from builder.errors import UsageError
-from builder.pipeline import Prepared, current_facts, prepare, train
+from builder.pipeline import train
+from builder.prepare import Prepared, prepare
+from builder.run_files import current_facts
 from builder.runs.attempts import attempts
 from builder.runs.compare import read_json
 from builder.runs.repeat import Change, changes, metric_differences

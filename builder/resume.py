@@ -15,7 +15,9 @@ from builder.config.saved import saved_yaml
 from builder.errors import ConfigError, Fault, UsageError, dotted
 from builder.follower import followed
 from builder.model.build import construct
-from builder.pipeline import Prepared, TrainReport, context_of, follow, prepare, trained
+from builder.pipeline import TrainReport, context_of, trained
+from builder.prepare import Prepared, prepare
+from builder.run_files import follow
 from builder.runs import attempts
 from builder.runs.folder import Run
 from builder.runs.status import now

@@ -83,7 +83,7 @@ def _distinct(found: Iterator[dict[str, str]]) -> list[Point]:
 
 def _check(settings: Settings, point: Point) -> tuple[tuple[Objective, ...], str, str]:
     """What a point is judged by; raises a ConfigError where it can't be trained."""
-    from builder.pipeline import prepare
+    from builder.prepare import prepare
     from builder.training.trainer import read_trainer
 
     ready = prepare(settings.compose(point, settings.replicates[0]), quiet=True)

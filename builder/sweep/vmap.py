@@ -116,8 +116,8 @@ class Vmap:
 
 def _members(job: TrialJob) -> list[Member]:
     """The trainings of a trial, prepared."""
-    from builder.pipeline import prepare
     from builder.plugins import load_plugins
+    from builder.prepare import prepare
     from builder.sweep.settings import composed
     from builder.sweep.vmap_group import Member
     from builder.training.trainer import read_trainer

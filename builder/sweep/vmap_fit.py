@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import build_scheduler
-from builder.pipeline import describe, initialised, open_folder
+from builder.pipeline import initialised
 from builder.precision import settled_precision
 from builder.report.run import write_report
+from builder.run_files import describe, open_folder
 from builder.runs import attempts
 from builder.runs.folder import Run, one_line
 from builder.runs.status import now

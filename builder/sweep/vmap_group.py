@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from builder.catalog.component import Component
 from builder.model.classes import DefinedModule
-from builder.pipeline import Prepared
 from builder.precision import settled_precision
+from builder.prepare import Prepared
 from builder.sweep.jobs import TrialJob
 from builder.training.trainer import TrainerParts
 
