@@ -19,6 +19,7 @@ from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault
 from builder.training.exact import find
 from builder.training.fingerprint import Context, begin
+from builder.training.finite import FiniteGradients
 from builder.training.loggers import rewind
 from builder.training.module import MakeOptimizer, MakeSchedule, Plan, ShardedModule, TrainingModule
 from builder.training.positions import Position
@@ -86,7 +87,7 @@ def fit(
     parts = read_trainer(config, task, origins)
     stop = Stop()
     with quiet_lightning(), stop.listening():
-        callbacks = [Randomness(seed), *callbacks]
+        callbacks = [Randomness(seed), FiniteGradients(), *callbacks]
         trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
         exact = find(trainer.callbacks)  # type: ignore[attr-defined]
         exact.stop, exact.context = stop, context or Context(seed=seed)

@@ -142,6 +142,12 @@ def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
+def current_batch(trainer: pl.Trainer) -> Any:
+    """The batch of the training step that runs."""
+    results = trainer.fit_loop.epoch_loop._results
+    return results.batch
+
+
 def ignore_sigterm(trainer: pl.Trainer) -> None:
     """Let Lightning forget that it was asked to end: we were too, and end at a point of our own."""
     trainer._signal_connector.received_sigterm = False

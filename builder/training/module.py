@@ -71,6 +71,8 @@ class TrainingModule(pl.LightningModule):
         self._loss = plan.task.loss.function
         self.keeps_not_finite = False
         self._every_loss = False
+        self._looked_at_later = False
+        self.unseen_losses: list[Tensor] = []
         self.first_rates: dict[str, float] = {}
         self._phases = {name: Phase(name, plan.task) for name in ("train", "val", "test")}
 
@@ -82,7 +84,7 @@ class TrainingModule(pl.LightningModule):
         """The loss of one batch.
 
         Raises:
-            NotFinite: it isn't finite. On a GPU only the losses that are logged are looked at: a look makes it wait.
+            NotFinite: it isn't finite. A look makes a GPU wait: there `FiniteGradients` looks at it with the gradients.
         """
         loss = self._step(self._phases["train"], batch)
         every = self.plan.log_every_n_steps
@@ -93,6 +95,8 @@ class TrainingModule(pl.LightningModule):
                 refuse_loss(self, batch, batch_idx)
             if logged:
                 self._log_step(value)
+        elif self._looked_at_later:
+            self.unseen_losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -116,8 +120,9 @@ class TrainingModule(pl.LightningModule):
             logger.log_metrics({"train/loss_step": value, "epoch": self.current_epoch}, step=step)
 
     def on_train_start(self) -> None:
-        """See whether a look at each loss is for nothing."""
+        """See where each loss is looked at: here, if a look takes nothing, or later, or nowhere."""
         self._every_loss = self.device.type == "cpu"
+        self._looked_at_later = not self._every_loss and not is_guarded(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Begin to gather."""
