@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -80,8 +81,7 @@ def listeners(trainer: pl.Trainer, hook: str) -> tuple[Hook, ...]:
 
 def _with(trainer: pl.Trainer, hook: Hook) -> Hook:
     """A callback's hook with what it gets first."""
-    module = trainer.lightning_module
-    return lambda *arguments: hook(trainer, module, *arguments)
+    return partial(hook, trainer, trainer.lightning_module)
 
 
 def _is_idle(callback: pl.Callback) -> bool:

@@ -170,9 +170,14 @@ class Steps:
             return {}
         return {"loss": self.loss.clone(), **self.extra}
 
-    @torch.enable_grad()
     def _closure(self) -> Tensor | None:
         """Forward and backward, as `Closure` has them; it may be called several times a step."""
+        if torch.is_grad_enabled():  # PyTorch's optimisers see to it themselves
+            return self._forward_backward()
+        with torch.enable_grad():
+            return self._forward_backward()
+
+    def _forward_backward(self) -> Tensor | None:
         state = self.state
         state["_current_fx_name"] = "training_step"
         with self.context():

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 class ProgressBar(Callback):
     """A bar over all of training with the time left and the latest metrics; `refresh` is in seconds.
 
-    Where standard error isn't a terminal, each epoch gives one line instead. A step costs one look at the clock.
+    Where standard error isn't a terminal, each epoch gives one line instead. A step costs one look at the clock: the
+    bar is drawn between two steps, at most once in `refresh` seconds, as a drawing takes about two milliseconds.
     """
 
-    def __init__(self, refresh: float = 0.1) -> None:
+    def __init__(self, refresh: float = 0.5) -> None:
         self.refresh = refresh
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
@@ -40,6 +41,7 @@ class ProgressBar(Callback):
             TimeRemainingColumn(),
             TextColumn("{task.fields[metrics]}"),
             console=self._console,
+            auto_refresh=False,
         )
         self._task = self._bar.add_task("", total=_total(trainer), epoch=_epoch(trainer), metrics="")
         self._bar.start()
@@ -52,9 +54,13 @@ class ProgressBar(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar, if the last move was `refresh` seconds ago."""
         self._done += 1
-        if self._bar is not None and (now := time.monotonic()) >= self._next:
-            self._next = now + self.refresh
-            self._bar.update(self._task, completed=self._done)
+        if self._bar is not None and time.monotonic() >= self._next:
+            self._move(self._bar)
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Let the bar's clock go on, in the same way."""
+        if self._bar is not None and time.monotonic() >= self._next:
+            self._move(self._bar)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell of the last epoch, and leave the bar as it is."""
@@ -65,9 +71,13 @@ class ProgressBar(Callback):
         """Give the terminal back."""
         self._stop()
 
+    def _move(self, bar: Progress) -> None:
+        self._next = time.monotonic() + self.refresh
+        bar.update(self._task, completed=self._done, refresh=True)
+
     def _stop(self) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
+            self._move(self._bar)
             self._bar.stop()
             self._bar = None
 

@@ -19,9 +19,9 @@ class GroupRates(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Log the rates of this step, if it is one that is logged."""
-        done = batch_idx + 1
+        done, most = batch_idx + 1, trainer.max_steps
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        last = done == trainer.num_training_batches or trainer.global_step + 1 == trainer.max_steps
+        last = done == trainer.num_training_batches or (most >= 0 and trainer.global_step + 1 == most)
         if last or (every and not done % every):
             self._log(trainer)
 

@@ -39,12 +39,30 @@ def test_on_a_terminal_there_is_a_bar_with_the_time_left_and_metrics(tmp_path, m
 def test_the_bar_moves_by_time_and_not_by_step(monkeypatch):
     import types
 
-    bar, moves, clock = ProgressBar(refresh=1.0), [], iter([0.0, 0.5, 1.2, 1.3, 2.1, 2.2, 3.0])
-    bar._bar = types.SimpleNamespace(update=lambda task, completed: moves.append(completed))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    for _ in range(7):
+    bar, moves, now = ProgressBar(refresh=1.0), [], 0.0
+    bar._bar = types.SimpleNamespace(update=lambda task, completed, refresh: moves.append(completed))
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for now in (0.0, 0.5, 1.2, 1.3, 2.1, 2.3, 3.5):
         bar.on_train_batch_end(None)
-    assert moves == [1, 3, 6]
+    assert moves == [1, 3, 6, 7]
+    bar.on_validation_batch_end()
+    now = 5.0
+    bar.on_validation_batch_end()
+    assert moves == [1, 3, 6, 7, 7]
+
+
+def test_the_bar_has_no_thread_of_its_own(tmp_path, monkeypatch):
+    """It would draw while steps are taken, ten times a second whatever there is to show."""
+    import io
+    import threading
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=160)
+    monkeypatch.setattr("builder.training.progress.Console", lambda **kwargs: terminal)
+    model, threads = mlp(), []
+    model.register_forward_pre_hook(lambda *_: threads.append(threading.active_count()))
+    before = threading.active_count()
+    train(model, tmp_path, config={"callbacks": BAR}, quiet=False)
+    assert set(threads) == {before}
 
 
 def test_an_exception_gives_the_terminal_back(tmp_path, monkeypatch):
