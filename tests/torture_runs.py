@@ -265,8 +265,9 @@ def newest_position(run):
     """The last checkpoint, without where it lies."""
     folder = run / "checkpoints"
     saved = torch.load(positions.in_folder(folder / "resume")[0], weights_only=True)
-    saved["exact"].pop("files")
-    saved["exact"]["logged"].pop("events")
+    state = saved[positions.KEY] = positions.taken_out(saved)
+    state.pop("files")
+    state["logged"].pop("events")
     return _without(saved, str(folder.resolve()))
 
 

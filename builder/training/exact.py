@@ -101,10 +101,12 @@ class ExactResume(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Have the data begin where the run goes on, and callbacks find their files."""
-        state = checkpoint.get(positions.KEY)
-        if state is None or trainer.state.fn != "fit":
+        state = positions.taken_out(checkpoint) if trainer.state.fn == "fit" else None
+        if state is None:
             return
-        _move_folder(checkpoint, state["folder"], str(self.dirpath.resolve()))
+        before, now = state["folder"], str(self.dirpath.resolve())
+        if before != now:  # callbacks find their checkpoints where the run's folder is now
+            checkpoint["callbacks"], state = (_moved(each, before, now) for each in (checkpoint["callbacks"], state))
         position = (state["epoch"], 0 if state["at"] == END else state["batch"])
         trainer.datamodule.set_position(*position)  # type: ignore[attr-defined]
         self._from, self._saved_step = state, checkpoint["global_step"]
@@ -253,8 +255,7 @@ class ExactResume(Callback):
             loops = self._loop_before_validation
             restart_validation(checkpoint)
         epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        checkpoint[positions.KEY] = {
-            "form": positions.FORM,
+        state = {
             "at": self._at,
             "epoch": epoch,
             "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
@@ -267,6 +268,7 @@ class ExactResume(Callback):
             "logged": positions_of(self.metric_log, self.loggers) if self.metric_log and trainer.is_global_zero else {},
             "ranks": _from_all(local, trainer.world_size),
         }
+        positions.put_in(checkpoint, state)
 
     def _put_back(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._from is not None
@@ -305,14 +307,8 @@ def _on_cpu(value: Any) -> Any:
     return value.cpu() if isinstance(value, Tensor) else value
 
 
-def _move_folder(checkpoint: dict[str, Any], before: str, now: str) -> None:
-    """Have callbacks find their checkpoints where the run's folder is now."""
-    if before != now:
-        for key in ("callbacks", positions.KEY):
-            checkpoint[key] = _moved(checkpoint[key], before, now)
-
-
 def _moved(value: Any, before: str, now: str) -> Any:
+    """A value in which all paths below a folder are paths below another."""
     if isinstance(value, str):
         return now + value.removeprefix(before) if value.startswith(before) else value
     if isinstance(value, dict):

@@ -16,12 +16,13 @@ import torch
 
 from builder.durable import told, write_named
 from builder.errors import RunError
+from builder.training.packed import packed, unpacked
 
 FOLDER = "resume"
 """Where they lie, in the folder of checkpoints."""
 NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.ckpt")
 DAMAGED = ".damaged"
-FORM = 1
+FORM = 2
 """The form of what is kept under `KEY`."""
 KEY = "exact"
 
@@ -112,7 +113,18 @@ def read(path: pathlib.Path) -> Position:
     state = saved.get(KEY) if isinstance(saved, Mapping) else None
     if not isinstance(state, Mapping) or state.get("form") != FORM:
         raise RunError(f"{path} isn't a checkpoint that this version of builder can go on from")
+    state = taken_out(saved)
     return Position(path, state, state["epoch"], saved["global_step"])
+
+
+def put_in(checkpoint: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Let a checkpoint hold what is needed to go on from it."""
+    checkpoint[KEY] = {"form": FORM, **packed(state)}
+
+
+def taken_out(checkpoint: Mapping[str, Any]) -> Any:
+    """What `put_in` was given; None where a checkpoint holds nothing of it."""
+    return unpacked(checkpoint[KEY]) if KEY in checkpoint else None
 
 
 def prune(folder: pathlib.Path, keep: int) -> None:

@@ -39,14 +39,14 @@ def test_on_a_terminal_there_is_a_bar_with_the_time_left_and_metrics(tmp_path, m
 def test_the_bar_moves_by_time_and_not_by_step(monkeypatch):
     import types
 
-    bar, moves, now = ProgressBar(refresh=1.0), [], 0.0
+    bar, moves, now = ProgressBar(refresh=1.0), [], [0.0]
     bar._bar = types.SimpleNamespace(update=lambda task, completed, refresh: moves.append(completed))
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    for now in (0.0, 0.5, 1.2, 1.3, 2.1, 2.3, 3.5):
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    for now[0] in (0.0, 0.5, 1.2, 1.3, 2.1, 2.3, 3.5):
         bar.on_train_batch_end(None)
     assert moves == [1, 3, 6, 7]
     bar.on_validation_batch_end()
-    now = 5.0
+    now[0] = 5.0
     bar.on_validation_batch_end()
     assert moves == [1, 3, 6, 7, 7]
 
