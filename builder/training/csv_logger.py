@@ -29,6 +29,7 @@ class CSVLogger(Logger):
         self.path = Path(save_dir) / "metrics.csv"
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
+        self._file: int | None = None
         self._offset = self._end = 0
         """Where the last row begins in the file, and where it ends."""
 
@@ -64,12 +65,17 @@ class CSVLogger(Logger):
     def rewind(self, rows: Sequence[Row]) -> None:
         """Make the table of these rows alone, each as it was logged."""
         self._columns, self._rows, self._offset, self._end = [], [], 0, 0
+        self._close()
         for row in rows:
             self._take(row)
         if rows:
             self._rewrite()
         else:
             self.path.unlink(missing_ok=True)
+
+    def finalize(self, status: str) -> None:
+        """Close the file; it is opened again if more is logged."""
+        self._close()
 
     def _take(self, row: Row) -> bool:
         """Put what was logged at once into the row of its step; whether the table has got a column by it."""
@@ -90,18 +96,23 @@ class CSVLogger(Logger):
         lines = [head.getvalue().encode(), *(self._line(row) for row in self._rows)]
         temporary.write_bytes(b"".join(lines))
         os.replace(temporary, self.path)
+        self._close()
         self._end = sum(map(len, lines))
         self._offset = self._end - len(lines[-1])
 
     def _replace_last(self) -> None:
         line = self._line(self._rows[-1])
-        file = os.open(self.path, os.O_WRONLY)
-        try:
-            os.ftruncate(file, self._offset)
-            os.pwrite(file, line, self._offset)
-        finally:
-            os.close(file)
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        if self._offset + len(line) < self._end:
+            os.ftruncate(self._file, self._offset)
+        os.pwrite(self._file, line, self._offset)
         self._end = self._offset + len(line)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
         """A row of numbers, which need no quotes; with all their digits."""

@@ -90,10 +90,11 @@ class Phase:
         self._elements = dict.fromkeys(self.metrics, 0)
 
     def to(self, device: torch.device) -> None:
-        """Move the metrics to the device."""
-        self._device = device
-        for metric in self.metrics.values():
-            metric.to(device)
+        """Move the metrics to the device, if they aren't there."""
+        if device != self._device:
+            self._device = device
+            for metric in self.metrics.values():
+                metric.to(device)
 
     def add(self, loss: Tensor, values: Mapping[str, Any], size: int) -> None:
         """Take one batch of `size` samples: its loss, and what metrics may name. Nothing is copied or synchronised."""
