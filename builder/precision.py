@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 AUTO = "auto"
+OLD_NAMES = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""Lightning's former names, which it still takes, but for a warning."""
 
 
 def settled_precision(precision: Any, accelerator: Any = "auto") -> Any:
@@ -19,6 +21,6 @@ def settled_precision(precision: Any, accelerator: Any = "auto") -> Any:
     if precision is None:
         return "32-true"
     if precision != AUTO:
-        return precision
+        return OLD_NAMES.get(str(precision), precision)
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"

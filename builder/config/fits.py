@@ -23,6 +23,8 @@ KEY = "fits"
 def stated(listed: DefaultsList, search_path: Sequence[Path]) -> dict[str, str | None]:
     """For each group that is left open the choice that the data's file states, None where it states none.
 
+    What it states holds for its own data set: not where an override names another one (`data=digits data.name=wine`).
+
     Raises:
         ConfigError: what it states isn't a choice of these groups.
     """
@@ -31,11 +33,18 @@ def stated(listed: DefaultsList, search_path: Sequence[Path]) -> dict[str, str |
     for part in listed.parts if found else ():
         if part.package == ("data",) and KEY in part.content:
             faults += _faults(part, search_path)
-            if not faults:
+            if not faults and not _renamed(listed, part.content):
                 found |= {group: choice for group, choice in part.content[KEY].items() if group in found}
     if faults:
         raise ConfigError(*faults)
     return found
+
+
+def _renamed(listed: DefaultsList, content: Mapping[Any, Any]) -> bool:
+    """Whether an override says another data set than the content of the data's file."""
+    keys = {f"data.{key}": key for key in ("type", "name")}
+    said = {keys[item.key_or_group]: item.value() for item in listed.value_overrides if item.key_or_group in keys}
+    return any(content.get(key) != value for key, value in said.items())
 
 
 def _faults(part: Part, search_path: Sequence[Path]) -> list[Fault]:

@@ -78,7 +78,10 @@ def _bad_syntax(text: str, origin: Origin, error: Exception) -> Fault:
     if at is None:
         at = getattr(getattr(cause, "offendingToken", None), "column", None)
     if isinstance(at, int) and 0 <= at < len(text):
-        hint = "quote a value that holds special characters: key='a: b'"
+        key, _, value = text.partition("=")
+        plain = 0 < len(key) < at and len(text) < 80 and not set(value) & set("'\"\\")
+        shown = f"{key}='{value}'" if plain else "key='a: b'"
+        hint = f'quote a value that holds special characters, and all of it for the shell: "{shown}"'
         return Fault("not an override", origin=origin, found=text[at:], expected=_FORMS, hint=hint)
     said = str(error).strip().splitlines() or [""]
     unread = re.search(r"at input '(.*)'", said[0])

@@ -85,6 +85,7 @@ TRAINER_ARGUMENTS: dict[str, Field] = {
 """By name, in the order of `Trainer`'s signature."""
 
 OURS: dict[str, Field] = {
+    "compile": Field("whether torch.compile compiles the model", BOOLEAN, False),
     "shard": Field("with strategy=fsdp2: the modules that are gathered one by one; null: all at once", _OBJECT),
 }
 """What stands in the section besides."""

@@ -127,8 +127,20 @@ def infer_kind(column: pl.Series) -> tuple[Kind, str]:
         return "ignore", f"of type {column.dtype}"
     different = known.n_unique()
     if different > max(FEW, len(known) // 2):
-        return "ignore", f"{different:,} different texts in {len(column):,} rows"
+        return "ignore", almost_numbers(known) or f"{different:,} different texts in {len(column):,} rows"
     return "category", ""
+
+
+def almost_numbers(texts: pl.Series) -> str | None:
+    """What keeps a column of texts from being one of numbers, where most of them are numbers; else None."""
+    pl = polars()
+    texts = texts.cast(pl.String).str.strip_chars()
+    if 2 * int(texts.str.contains(r"^[+-]?\d+,\d+$").sum()) > len(texts):
+        return f"numbers with a decimal comma, as {texts[0]}: only those with a point are read"
+    others = texts.filter(texts.cast(pl.Float64, strict=False).is_null())
+    if 2 * len(others) < len(texts):
+        return f"numbers but for {listed(others.unique(maintain_order=True).to_list(), 3)}: see data.missing_values"
+    return None
 
 
 def first_row(rows: NDArray[np.bool_]) -> str:

@@ -15,6 +15,7 @@ from builder.data.columns import (
     Features,
     Kind,
     Policy,
+    almost_numbers,
     features_of,
     fit_features,
     infer_kind,
@@ -69,6 +70,7 @@ def table(
     """
     check_texts("path", path)
     check_texts("columns", columns or None)
+    separator = "\t" if separator == "\\t" else separator  # as an override can't hold a tab
     if separator is not None and len(separator.encode()) != 1:
         raise ArgumentError("separator", "no separator", found=separator, expected="one character")
     frame, by_file = read_tables(path, separator, missing_values)
@@ -165,7 +167,9 @@ def _kinds(
 
 
 def _no_column(frame: pl.DataFrame, argument: str | tuple[str, ...], name: str) -> ArgumentError:
-    expected, near = listed(frame.columns, 20), nearest(name, frame.columns)
+    names = [name if name == name.strip() else repr(name) for name in frame.columns]
+    spaced = [other for other in frame.columns if other.strip() == name]
+    expected, near = listed(names, 20), spaced or nearest(name, frame.columns)
     return ArgumentError(argument, f"the table has no column {name!r}", expected=expected, nearest=near)
 
 
@@ -239,7 +243,8 @@ def _target(frame: pl.DataFrame, name: str, kind: str | None) -> tuple[NDArray[A
         message = (
             f"the target {name!r} has {len(names):,} different values in {len(texts):,} rows: too many for classes"
         )
-        hint = None if column.dtype == polars().String else "if it is a number: data.target_type=number"
+        number = column.dtype != polars().String
+        hint = "if it is a number: data.target_type=number" if number else almost_numbers(column)
         raise ArgumentError("target", message, hint=hint)
     index = {text: number for number, text in enumerate(names)}
     return np.array([index[text] for text in texts]), names

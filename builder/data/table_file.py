@@ -158,7 +158,7 @@ def _header_errors(file: Path, separator: str, at: tuple[str, ...]) -> list[Argu
         errors.append(ArgumentError(at, message, found=separator.join(header), expected="a line of names"))
     elif len(header) == 1 and (other := [mark for mark in (";", "\t", ",", "|") if mark in header[0]]):
         message = f"the first line has one column only with the separator {separator!r}"
-        hint = f"try data.separator={other[0]!r}"
+        hint = f'try "data.separator={other[0]!r}"'
         errors.append(ArgumentError("separator", message, found=header[0], hint=hint))
     return errors
 

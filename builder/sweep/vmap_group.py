@@ -30,6 +30,7 @@ TRAINER = {
     "check_val_every_n_epoch": (1,),
     "val_check_interval": (None, 1.0),
     "strategy": ("auto",),
+    "compile": (False,),
     "num_nodes": (1,),
 }
 """What arguments of the trainer may be here."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path as Folder
 from typing import Any
 
 import pytorch_lightning.callbacks
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback, EarlyStopping, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from builder.catalog.component import Component, read_component
 from builder.config.origin import Origins
-from builder.errors import Fault, Path, nearest
+from builder.errors import Fault, Path, dotted, nearest
 from builder.registry import callbacks
 from builder.training.averaging import EMAWeightAveraging, MeanWeightAveraging
 from builder.training.compiled import Compile
@@ -44,6 +44,8 @@ EXCLUDED = {
     "WeightAveraging": "takes functions; EMAWeightAveraging is one of its kind",
 }
 """Public classes of `pytorch_lightning.callbacks` that a config can't use, and why."""
+
+AVERAGES = (WeightAveraging, StochasticWeightAveraging)
 
 OURS = (
     ActivationNorms, BatchSizeFinder, ClipGradients, Compile, EMAWeightAveraging, ExactResume, GradientNorms,
@@ -78,7 +80,17 @@ def read_callbacks(
             components.append(component)
             faults += misplaced(component, origins.of)
             faults += _check_monitor(component.arguments.get("monitor"), metrics, (*place, "monitor"), origins)
-    return components, faults
+    return components, [*faults, *_second_averages(components)]
+
+
+def _second_averages(components: Sequence[Component]) -> list[Fault]:
+    """Faults of averages of the weights besides the first: one alone can stand in their place."""
+    averages = [part for part in components if isinstance(part.target, type) and issubclass(part.target, AVERAGES)]
+    return [
+        Fault("a second average of the weights", part.path, part.origin, part.name, f"one, as {dotted(first.path)} is")
+        for first in averages[:1]
+        for part in averages[1:]
+    ]
 
 
 def make_callback(component: Component, run_dir: Folder, monitor: str, mode: str) -> Callback:

@@ -8,7 +8,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from torch.profiler import ProfilerActivity, profile
+
+FOLDER = "profile"
+"""Of the run folder: where profiles are written."""
+
+LIGHTNINGS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+def profiler(name: str, run_dir: Folder) -> Any:
+    """Lightning's profiler of a name, which writes into the run folder; the name itself where it writes no file."""
+    return LIGHTNINGS[name](run_dir / FOLDER, name) if name in LIGHTNINGS else name
 
 
 class Profile(Callback):

@@ -21,10 +21,12 @@ from builder.errors import ConfigError, Fault, Path
 from builder.precision import settled_precision
 from builder.training.callbacks import make_callback, read_callbacks
 from builder.training.checkpoint import CheckpointFile
+from builder.training.compiled import Compile
 from builder.training.exact import ExactResume
 from builder.training.loggers import make_logger, read_loggers
 from builder.training.loop import trim
 from builder.training.metric_log import MetricLog
+from builder.training.profile import profiler
 from builder.training.progress import ProgressBar
 from builder.training.quiet import quiet_lightning
 from builder.training.sharding import NAME as SHARDED
@@ -43,6 +45,8 @@ class TrainerParts:
     arguments: Mapping[str, Any]
     callbacks: list[Component]
     loggers: list[Component]
+    compile: bool = False
+    """Whether `trainer.compile` asks for it."""
     rank: int = 0
     """The number of this process among those that train together, as Lightning counts."""
     on_cpu: bool = False
@@ -71,7 +75,12 @@ def read_trainer(config: Mapping[str, Any], task: Task, origins: Origins) -> Tra
     if faults:
         raise ConfigError(*faults)
     assert made is not None
-    return TrainerParts(arguments, callbacks, loggers, made.global_rank, isinstance(made.accelerator, CPUAccelerator))
+    compiled = bool((config.get("trainer") or {}).get("compile"))
+    return TrainerParts(arguments, callbacks, loggers, compiled, made.global_rank, _on_cpu(made))
+
+
+def _on_cpu(trainer: pl.Trainer) -> bool:
+    return isinstance(trainer.accelerator, CPUAccelerator)
 
 
 def settled(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +93,12 @@ def settled(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tried(arguments: Mapping[str, Any], origins: Origins, path: Path) -> tuple[pl.Trainer | None, list[Fault]]:
     """A Trainer of the arguments, or what Lightning says against them, at the one that it objects to."""
+    if arguments.get("precision") == "16-mixed":
+        other = _made({**arguments, "precision": "32-true"})
+        if isinstance(other, pl.Trainer) and _on_cpu(other):  # Lightning would take bf16-mixed instead
+            place = (*path, "precision")
+            fault = Fault("CPUs have no 16-mixed", place, origins.of(place), expected="bf16-mixed, 32-true or auto")
+            return None, [fault]
     made = _made(arguments)
     if not isinstance(made, Exception):
         return made, []
@@ -98,7 +113,7 @@ def _made(arguments: Mapping[str, Any]) -> pl.Trainer | Exception:
     try:
         with quiet_lightning():
             return pl.Trainer(**_as_objects({**arguments, **without}))
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
         return error
 
 
@@ -138,6 +153,8 @@ def make_trainer(
     bars = (LightningBar, ProgressBar)
     chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
     configured = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
+    if parts.compile and not any(isinstance(callback, Compile) for callback in configured):
+        configured.append(Compile())
     exact = _exact(configured)
     callbacks = [exact, *callbacks]  # before all others, so that these have done nothing for the batch yet
     configured = [callback for callback in configured if callback is not exact]
@@ -147,6 +164,8 @@ def make_trainer(
     if not any(isinstance(callback, Checkpoint) for callback in (*callbacks, *configured)):
         arguments.setdefault("enable_checkpointing", False)  # or Lightning adds a checkpoint of its own
     arguments.setdefault("enable_model_summary", False)
+    if arguments.get("profiler") is not None:
+        arguments["profiler"] = profiler(arguments["profiler"], run_dir)
     plugins: list[Any] = [CheckpointFile()]
     sharded = arguments.get("strategy") == SHARDED
     if arguments.get("sync_batchnorm") and (parts.on_cpu or sharded):

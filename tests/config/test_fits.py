@@ -43,6 +43,12 @@ def test_what_somebody_chooses_wins(open_configs, overrides, model):
     assert compose(["data=wine", *overrides]).choices["model"] == model
 
 
+@pytest.mark.parametrize("override", ["data.name=iris", "data.type=Table"])
+def test_what_a_file_states_is_of_its_own_data_set(open_configs, override):
+    assert compose(["data=wine", override]).open == ("model", "task")
+    assert compose(["data=wine", "data.name=wine", "data.batch_size=3"]).open == ()
+
+
 def test_what_no_file_states_stays_open_with_all_that_concerns_it(open_configs):
     composed = compose(["model.args.hidden=8", "task.monitor=val/loss", "seed=3"])
     assert composed.open == ("model", "task") and composed.values["data"]["name"] == "digits"

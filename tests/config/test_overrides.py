@@ -94,7 +94,7 @@ def test_keys_that_are_there_or_that_the_schema_knows_need_no_plus(configs, over
         (
             "name=a=b",
             "not an override\n  found:    '=b'\n  expected: key=value, group=choice, +key=value, ++key=value or ~key\n"
-            "  hint:     quote a value that holds special characters: key='a: b'",
+            "  hint:     quote a value that holds special characters, and all of it for the shell: \"name='a=b'\"",
         ),
         ("name=[1", "not an override\n  found:    '[1'\n  expected: key=value, group=choice, +key=value, ++key=value or ~key"),
         (
@@ -117,7 +117,7 @@ def test_keys_that_are_there_or_that_the_schema_knows_need_no_plus(configs, over
         (
             '"a.b"=3',
             "not an override\n  found:    '\"a.b\"=3'\n  expected: key=value, group=choice, +key=value, ++key=value or ~key\n"
-            "  hint:     quote a value that holds special characters: key='a: b'",
+            "  hint:     quote a value that holds special characters, and all of it for the shell: \"key='a: b'\"",
         ),
         (
             "model@model:other=mlp",

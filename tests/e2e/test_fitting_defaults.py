@@ -67,6 +67,16 @@ def test_a_number_is_learnt_where_the_column_holds_numbers(tmp_path):
     assert len(batch["x"]) == sum(json.loads((ran.run / "data.json").read_text())["facts"][f"num_{s}"] for s in SPLITS)
 
 
+@pytest.mark.parametrize(
+    ("name", "suits"),
+    [("wine", "model=mlp task=classification"), ("diabetes", "model=mlp task=regression")],
+)
+def test_another_data_set_under_the_name_of_one_gets_what_suits_it(name, suits, tmp_path):
+    ran = run(tmp_path, "train", "data=digits", f"data.name={name}", *SHORT, "report=false")
+    assert ran.code == 0 and f"note: taken, since it suits the data: {suits}" in ran.err, ran.err
+    assert json.loads((ran.run / "data.json").read_text())["facts"]["num_features"] in (13, 10)
+
+
 def test_an_explicit_choice_wins(tmp_path, files):
     ran = run(tmp_path, "check", "data=arrays", *words(files["arrays"]), "model=autoencoder", "task=reconstruction")
     assert ran.code == 0 and "suits the data" not in ran.err and ran.out.startswith("arrays_autoencoder: fine.")
