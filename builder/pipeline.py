@@ -86,6 +86,10 @@ class TrainReport:
     seconds: float
 
 
+class Followed(TrainReport):
+    """The same in a process that follows the first one, which tells of it; `run` is of no use afterwards."""
+
+
 def check(composed: Composed) -> CheckReport:
     """Everything up to the first training step, without training.
 
@@ -227,7 +231,8 @@ def trained(
         result.state, reason=result.reason, epoch=result.epoch, step=result.step,
         metrics=result.metrics, seconds=seconds,
     )  # fmt: skip
-    return TrainReport(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
+    report = TrainReport if isinstance(run, Run) else Followed
+    return report(run.path, result.state, result.metrics, result.epoch, result.step, seconds)
 
 
 def context_of(ready: Prepared, **options: Any) -> Context:

@@ -76,14 +76,17 @@ def _forget(module):
             del registry._entries[name]
 
 
-def start(folder, *words, site=ROOT, env=None):
-    """Start `builder WORDS` in `folder`, in a process and a process group of its own, which Ctrl-C reaches."""
+def start(folder, *words, site=ROOT, env=None, launcher=()):
+    """Start `builder WORDS` in `folder`, in a process and a process group of its own, which Ctrl-C reaches.
+
+    `launcher` is what Python runs instead, with all of that as its last arguments: `-m torch.distributed.run`.
+    """
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(env or {})}
     # A shell has its background jobs ignore Ctrl-C, and what they start inherits that; a handler isn't inherited.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "builder", *words],
+            [sys.executable, *launcher, "-m", "builder", *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -33,9 +33,12 @@ def train(
 
         return run_sweep(common, overrides or [], as_json)
     composed = compose_of(common, overrides)
+    from builder.pipeline import Followed
     from builder.pipeline import train as run
 
     report = run(composed, quiet=common.quiet or as_json)
+    if isinstance(report, Followed):
+        return EXIT_CODES[report.state]
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -49,15 +49,10 @@ def synthetic(
         tensors, facts = _ids(generator, size, vocab_size, noise)
         fits = {"model": "gpt", "task": "language_model"}
     elif num_classes is not None:
-        classes = generator.integers(num_classes, size=num_samples)
-        patterns = generator.standard_normal((num_classes, *shape), dtype=np.float32)
-        x = patterns[classes] + np.float32(noise) * generator.standard_normal(size, dtype=np.float32)
-        tensors, facts = {"x": x, "target": classes}, {}
+        tensors, facts = _patterns(generator, size, num_classes, noise), {}
+        classes = tensors["target"]
     else:
-        x = generator.standard_normal(size, dtype=np.float32)
-        weight = generator.standard_normal(shape, dtype=np.float32) / np.sqrt(np.prod(shape, dtype=np.float32))
-        target = (x * weight).reshape(num_samples, -1).sum(1) + noise * generator.standard_normal(num_samples)
-        tensors, facts = {"x": x, "target": target.astype(np.float32)}, {"num_outputs": 1}
+        tensors, facts = _linear(generator, size, noise), {"num_outputs": 1}
     indices = split_indices(num_samples, split, seed, classes, fold=fold, num_folds=num_folds)
     if classes is not None and num_classes is not None:
         counts = np.bincount(classes[indices["train"]], minlength=num_classes).tolist()
@@ -69,6 +64,25 @@ def synthetic(
         name: {key: torch.from_numpy(array[rows]) for key, array in tensors.items()} for name, rows in indices.items()
     }
     return Dataset(splits, facts, None, (), fits)
+
+
+def _patterns(
+    generator: np.random.Generator, size: tuple[int, ...], num_classes: int, noise: float
+) -> dict[str, NDArray[Any]]:
+    """A pattern for each class, with noise; and the classes."""
+    classes = generator.integers(num_classes, size=size[0])
+    patterns = generator.standard_normal((num_classes, *size[1:]), dtype=np.float32)
+    x = patterns[classes] + np.float32(noise) * generator.standard_normal(size, dtype=np.float32)
+    return {"x": x, "target": classes}
+
+
+def _linear(generator: np.random.Generator, size: tuple[int, ...], noise: float) -> dict[str, NDArray[Any]]:
+    """Standard Gaussian numbers, and a linear function of them, with noise."""
+    num_samples, *shape = size
+    x = generator.standard_normal(size, dtype=np.float32)
+    weight = generator.standard_normal(shape, dtype=np.float32) / np.sqrt(np.prod(shape, dtype=np.float32))
+    target = (x * weight).reshape(num_samples, -1).sum(1) + noise * generator.standard_normal(num_samples)
+    return {"x": x, "target": target.astype(np.float32)}
 
 
 def _ids(

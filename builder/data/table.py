@@ -83,20 +83,25 @@ def table(
     features = fit_features(frame, kinds, indices["train"], missing, standardise, encode == "onehot")
     tensors = features.encode(frame)
     tensors["target"], facts = _encode_target(labels, names, indices["train"], standardise_target)
-    facts |= {
-        "num_features": tensors["x"].shape[1], "feature_names": features.names,
-        "category_names": [category.name for category in features.indexed],
-        "category_sizes": [len(category.categories) + 1 for category in features.indexed],
-        "task": "classification" if names else "regression",
-    }  # fmt: skip
+    facts |= {"num_features": tensors["x"].shape[1], **_feature_facts(features, names)}
     state = {"type": "Table", "separator": separator, "missing_values": list(missing_values), **features.state(),
              "target": {"name": target, "classes": names, **_scale(facts, standardise_target)}}  # fmt: skip
-    absent = [name for index, name in enumerate(names or ()) if index not in set(labels[indices["train"]].tolist())]
+    seen = set(labels[indices["train"]].tolist())
+    absent = [name for index, name in enumerate(names or ()) if index not in seen]
     notes = _notes(frame, target, names, features, reasons, dropped, missing, absent)
     fits = {"model": "table" if features.indexed else "mlp", "task": facts["task"]}
     splits = {name: {key: tensor[torch.from_numpy(rows)] for key, tensor in tensors.items()}
               for name, rows in indices.items()}  # fmt: skip
     return Dataset(splits, facts, state, notes, fits)
+
+
+def _feature_facts(features: Features, classes: list[str] | None) -> dict[str, Any]:
+    return {
+        "feature_names": features.names,
+        "category_names": [category.name for category in features.indexed],
+        "category_sizes": [len(category.categories) + 1 for category in features.indexed],
+        "task": "classification" if classes else "regression",
+    }
 
 
 def apply_table(state: Mapping[str, Any], path: str) -> dict[str, Tensor]:

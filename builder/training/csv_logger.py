@@ -9,48 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from builder.training.metric_log import Row, row_of
+from builder.training.metric_log import FileLogger, Row, row_of
 
 PREFIXES = ("epoch", "step", "train/", "val/", "test/")
 """The order of the columns; others follow."""
 
 
-class CSVLogger(Logger):
+class CSVLogger(FileLogger):
     """Writes `metrics.csv` into `save_dir`: a column per metric, a row per step, numbers with all their digits.
 
     What is logged of one step stands in one row. Every row is on disk as soon as it is logged.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
-        super().__init__()
-        self.path = Path(save_dir) / "metrics.csv"
+        super().__init__(Path(save_dir) / "metrics.csv")
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
         self._file: int | None = None
         self._offset = self._end = 0
         """Where the last row begins in the file, and where it ends."""
-
-    @property
-    def name(self) -> str:
-        """Empty: there is no folder of this logger's own."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Empty: there is no folder of this logger's own."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The folder of `metrics.csv`."""
-        return str(self.path.parent)
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the config is saved elsewhere."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -89,11 +89,7 @@ def fit(
     with quiet_lightning(), stop.listening():
         callbacks = [Randomness(seed), FiniteGradients(), *callbacks]
         trainer = make_trainer(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
-        exact = find(trainer.callbacks)  # type: ignore[attr-defined]
-        exact.stop, exact.context = stop, context or Context(seed=seed)
-        begin(exact.context, {} if position is None else position.state["fingerprint"], trainer)
-        assert exact.metric_log is not None
-        rewind(exact.metric_log, exact.loggers, None if position is None else position.state["logged"])
+        _begin(trainer, stop, context or Context(seed=seed), position)
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         plan = Plan(task, optimizer, scheduler, seed, every, sharding)
         module = TrainingModule(model, plan) if sharding is None else ShardedModule(model, plan)
@@ -118,6 +114,19 @@ def fit(
     state: Literal["finished", "interrupted"] = "finished" if signum is None else "interrupted"
     reason = None if signum is None else "Ctrl-C"
     return FitResult(state, reason, epoch, step, metrics, best, last, time.monotonic() - start)
+
+
+def _begin(trainer: pl.Trainer, stop: Stop, context: Context, position: Position | None) -> None:
+    """See that a run may begin, or go on, and cut off what was logged after the position.
+
+    Raises:
+        RunError: it can't go on there.
+    """
+    exact = find(trainer.callbacks)  # type: ignore[attr-defined]
+    exact.stop, exact.context = stop, context
+    begin(context, {} if position is None else position.state["fingerprint"], trainer)
+    assert exact.metric_log is not None
+    rewind(exact.metric_log, exact.loggers, None if position is None else position.state["logged"])
 
 
 def _run(call: Callable[[], Any], origins: Origins) -> int | None:

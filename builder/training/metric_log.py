@@ -21,16 +21,12 @@ Row = dict[str, Any]
 """What was logged at once: `step`, and values by name."""
 
 
-class MetricLog(Logger):
-    """Appends what is logged to `metrics.jsonl`; a line is written whole or not at all, unless the machine fails.
+class FileLogger(Logger):
+    """A logger that writes one file, and no folder of its own; metrics alone, as the config is saved elsewhere."""
 
-    A checkpoint keeps the length that the file had. A run that goes on from it cuts the file back to that.
-    """
-
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path = run_dir / FILE
-        self._file: int | None = None
+        self.path = path
 
     @property
     def name(self) -> str:
@@ -44,12 +40,23 @@ class MetricLog(Logger):
 
     @property
     def save_dir(self) -> str:
-        """The run's folder."""
+        """The folder of the file."""
         return str(self.path.parent)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the config is saved elsewhere."""
+
+
+class MetricLog(FileLogger):
+    """Appends what is logged to `metrics.jsonl`; a line is written whole or not at all, unless the machine fails.
+
+    A checkpoint keeps the length that the file had. A run that goes on from it cuts the file back to that.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(run_dir / FILE)
+        self._file: int | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

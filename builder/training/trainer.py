@@ -132,6 +132,16 @@ def _exact(configured: Sequence[pl.Callback]) -> ExactResume:
     return found
 
 
+def _configured(parts: TrainerParts, task: Task, run_dir: Folder, bar: bool) -> list[pl.Callback]:
+    """The callbacks of the config; bars only with `bar`."""
+    bars = (LightningBar, ProgressBar)
+    chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
+    found = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
+    if parts.compile and not any(isinstance(callback, Compile) for callback in found):
+        found.append(Compile())
+    return found
+
+
 def make_trainer(
     parts: TrainerParts,
     task: Task,
@@ -150,11 +160,7 @@ def make_trainer(
     """
     arguments = dict(parts.arguments)
     bar = arguments.pop("enable_progress_bar", True) and not quiet
-    bars = (LightningBar, ProgressBar)
-    chosen = [component for component in parts.callbacks if bar or not issubclass(component.target, bars)]
-    configured = [make_callback(component, run_dir, task.monitor, task.mode) for component in chosen]
-    if parts.compile and not any(isinstance(callback, Compile) for callback in configured):
-        configured.append(Compile())
+    configured = _configured(parts, task, run_dir, bar)
     exact = _exact(configured)
     callbacks = [exact, *callbacks]  # before all others, so that these have done nothing for the batch yet
     configured = [callback for callback in configured if callback is not exact]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from builder.data.arrays import MappedArray, as_tensor, mapped
+from builder.data.array_files import MappedArray, mapped
+from builder.data.arrays import as_tensor
 from builder.data.table_rows import RowEncoder
 from builder.errors import UsageError, nearest
 from builder.use.form import ENCODED, Batch, Chunk, Form, Reading, TensorSpec, changed, in_order, parts

@@ -80,7 +80,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 def test_a_compressed_array_that_is_too_large_is_not_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", **arrays_of())
-    monkeypatch.setattr("builder.data.arrays.UNPACKED", 1000)
+    monkeypatch.setattr("builder.data.array_files.UNPACKED", 1000)
     assert refusal(str(tmp_path / "a.npz")) == ["'x.npy' is too large to unpack"]
 
 

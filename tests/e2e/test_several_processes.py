@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -103,6 +104,42 @@ def test_a_request_to_stop_ends_all(sign, code, tmp_path):
     (folder,) = (tmp_path / "outputs/wine_mlp").iterdir()
     assert ran.code == code, ran.err
     assert status(folder).state == "interrupted"
+
+
+LAUNCHED = ("train", "model=mlp", "data=wine", "trainer=ddp", *TWO, "trainer.max_epochs=2", "report=false")
+
+
+def assert_one_run(folder, out, err):
+    assert [line[:9] for line in err.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    told, place = out.splitlines()
+    assert told.startswith("finished after 2 epochs, 8 steps") and place.startswith("outputs/wine_mlp/")
+    assert [path.name for path in (folder / "outputs/wine_mlp").iterdir()] == [(folder / place).name], "one run folder"
+    assert status(folder / place).state == "finished" and len(curves(folder / place)["train/loss"]) == 2
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_make_one_run(tmp_path):
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    ran = finish(start(tmp_path, *LAUNCHED, launcher=torchrun), tmp_path)
+    assert ran.code == 0, ran.err
+    assert_one_run(tmp_path, ran.out, ran.err)
+
+
+@pytest.mark.slow
+def test_processes_that_slurm_starts_make_one_run(tmp_path):
+    """The variables that `srun --ntasks 2` sets, as far as a machine without SLURM can tell."""
+    task = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NODEID": "0",
+            "NODELIST": "localhost"}  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = {"MASTER_PORT": str(free.getsockname()[1])}
+    each = [{f"SLURM_{name}": value for name, value in {**task, "PROCID": rank, "LOCALID": rank}.items()} | port
+            for rank in ("0", "1")]  # fmt: skip
+    processes = [start(tmp_path, *LAUNCHED, env=env) for env in each]
+    first, second = (finish(process, tmp_path) for process in processes)
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert (second.out, second.err) == ("", "")
+    assert_one_run(tmp_path, first.out, first.err)
 
 
 def test_what_a_strategy_does_not_shard_is_refused_to_be_sharded(tmp_path):
