@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,10 @@ Policy = Literal["mean", "median", "zero", "flag", "drop", "error"]
 FEW = 20
 """Texts are categories, and whole numbers classes, if there are no more different ones than these, or (texts only)
 than half of the rows."""
+
+
+INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
+"""Names under which pandas writes row numbers: a model that saw them would learn the order of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,8 @@ def infer_kind(column: pl.Series) -> tuple[Kind, str]:
     known = column.drop_nulls()
     if not len(known):
         return "ignore", "empty"
+    if INDEX.fullmatch(column.name):
+        return "ignore", "an index, as pandas writes it"
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return "number", ""
     if column.dtype in (pl.Date, pl.Datetime):

@@ -328,7 +328,7 @@ def _notes(
     if features.categories:
         shown = [f"{category.name} ({len(category.categories)})" for category in features.categories]
         notes.append(f"categories: {listed(shown)}")
-    left = [f"{name} ({reason or 'as said'})" for name, reason in reasons.items() if name not in seen]
+    left = [f"{name or repr(name)} ({reason or 'as said'})" for name, reason in reasons.items() if name not in seen]
     if left:
         notes.append(f"left out: {listed(left)}")
     if missing:

@@ -96,7 +96,7 @@ def _read_csv(file: Path, separator: str, missing: Sequence[str], at: tuple[str,
         raise ArgumentError(at, "the table has no rows", found=str(file))
     if frame[:, -1].null_count():  # rows that are too short end in missing values
         refuse(_row_errors(file, separator, at))
-    return pl.DataFrame([_typed(column) for column in frame])
+    return pl.DataFrame({column.name: _typed(column) for column in frame})
 
 
 def _typed(column: pl.Series) -> pl.Series:

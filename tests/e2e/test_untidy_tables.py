@@ -88,6 +88,24 @@ def test_blanks_around_a_name_are_shown(tmp_path):
     assert notes(check(tmp_path, target="' y '"))[1] == "numbers:  a "
 
 
+def test_an_index_that_pandas_wrote_is_no_feature(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(ROWS, columns=["a", "b", "y"]).astype({"b": "category"})
+    frame = frame[frame.a > -4.5].sample(frac=1, random_state=0)
+    frame.to_csv(tmp_path / "my.csv")
+    assert "left out: '' (an index, as pandas writes it)" in notes(check(tmp_path))
+    pandas.read_csv(tmp_path / "my.csv").to_csv(tmp_path / "my.csv", index=False)
+    assert "left out: Unnamed: 0 (an index, as pandas writes it)" in notes(check(tmp_path))
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(tmp_path / "my.parquet")
+    found = notes(check(tmp_path, "data.path=my.parquet"))
+    assert found[1:4] == [
+        "numbers: a",
+        "categories: b (2)",
+        "left out: __index_level_0__ (an index, as pandas writes it)",
+    ]
+
+
 def test_what_can_not_be_learnt_is_refused(tmp_path):
     table(tmp_path, "a,b,y", lambda a, b, y, _: f"{a},{b},always")
     ran = check(tmp_path)
