@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from builder.runs.status import status
-from command_line import run
+from command_line import finish, run
+from command_line import start as start_process
 
 PLAIN = (
     "model=mlp", "model.args.hidden=16", "model.args.dropout=0", "data=wine", "trainer=cpu", "trainer.max_epochs=1",
@@ -164,9 +165,9 @@ def test_compile_true_is_torch_compile_with_its_defaults(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_compile_true_trains_as_without(start, gradient, tmp_path):
-    torch._dynamo.reset()
-    folder = trained(tmp_path, *STEP, "trainer.compile=true")
-    close(moved(start, weights(folder)), gradient, rtol=1e-4, atol=1e-6)
+    ran = finish(start_process(tmp_path, "train", "--quiet", *PLAIN, *STEP, "trainer.compile=true"), tmp_path)
+    assert ran.code == 0, ran.err
+    close(moved(start, weights(ran.run)), gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 import builder
 from builder.runs.status import status
-from command_line import finish, run, start
+from command_line import SMALL, finish, run, start
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
 WHOLE = ("model.layers.dropout.p=0", "trainer.max_epochs=2", "trainer.limit_train_batches=8", "seed=1")
@@ -148,3 +148,15 @@ def test_what_a_strategy_does_not_shard_is_refused_to_be_sharded(tmp_path):
     for selector, said in (("trnk", "did you mean 'trunk'"), ("trunk", "a list that is never called")):
         ran = run(tmp_path, "check", "trainer=fsdp", f"trainer.shard={selector}", *TWO)
         assert ran.code == 2 and said in ran.err, ran.err
+
+
+def test_a_sharded_run_is_not_gone_on_with_and_a_way_on_is_told(tmp_path):
+    trained = run(tmp_path, "train", "--quiet", *SMALL, "trainer.max_epochs=1", "report=false").run
+    config = (trained / "config.yaml").read_text()
+    assert "\ntrainer:\n" in config and "strategy" not in config
+    (trained / "config.yaml").write_text(config.replace("\ntrainer:\n", "\ntrainer:\n  strategy: fsdp2\n"))
+    ran = run(tmp_path, "resume", str(trained), "trainer.max_epochs=2")
+    assert ran.code == 2 and "trainer.strategy: a sharded run can't be gone on with" in ran.err
+    way = f"load=run:{trained.parent.name}/{trained.name}@last"
+    assert way in ran.err
+    assert run(tmp_path, "train", "--quiet", *SMALL, "trainer.max_epochs=1", "report=false", way).code == 0
