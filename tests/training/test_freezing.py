@@ -255,7 +255,7 @@ def test_the_callbacks_of_fit_come_before_those_of_the_config(tmp_path):
 
     config = {"callbacks": {"rates": {"type": "RichModelSummary"}}}
     fitted(Net(), "trunk", tmp_path, config=config, callbacks=[Look()])
-    assert seen == ["ExactResume", "Randomness", "Freezing", "Look", "RichModelSummary"]
+    assert seen == ["ExactResume", "Randomness", "FiniteGradients", "Freezing", "Look", "RichModelSummary"]
 
 
 def test_parameters_that_are_never_trained_stay_so(tmp_path):
