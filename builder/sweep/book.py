@@ -66,11 +66,15 @@ class Book:
 
     @classmethod
     def create(cls, url: str, name: str, modes: Sequence[str], notes: Mapping[str, Any]) -> Book:
-        """Make a study with a direction (`min` or `max`) for each objective, and note what is to be known of it."""
+        """Make a study with a direction (`min` or `max`) for each objective, and note what is to be known of it.
+
+        One that is there is completed: a process may have been killed as it made it.
+        """
         directions = ["minimize" if mode == "min" else "maximize" for mode in modes]
-        study = optuna().create_study(storage=open_storage(url), study_name=name, directions=directions)
-        for key, value in notes.items():
-            study.set_user_attr(key, value)
+        storage = open_storage(url)
+        study = optuna().create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        for key in notes.keys() - study.user_attrs.keys():
+            study.set_user_attr(key, notes[key])
         return cls(url, name)
 
     @property

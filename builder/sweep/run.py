@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ from builder.catalog.component import read_component
 from builder.config.origin import Origins
 from builder.config.saved import saved_yaml
 from builder.durable import make_folder, told, write_json
-from builder.errors import ConfigError, Fault, Origin, RunError, UsageError, nearest
+from builder.errors import ConfigError, Fault, Origin, UsageError
 from builder.registry import executors
-from builder.runs.folder import check_name
 from builder.runs.lock import Lock
 from builder.sweep.book import Book, Row
 from builder.sweep.driver import Driver, Event, Judged
+from builder.sweep.folder import FILE, is_sweep_folder, new_folder, read_sweep
 from builder.sweep.jobs import Executor
 from builder.sweep.objectives import Objective
 from builder.sweep.preflight import preflight
@@ -27,11 +25,8 @@ from builder.sweep.report import write_report
 from builder.sweep.results import best_rows, link_best, write_results
 from builder.sweep.settings import Settings, Source, read_settings
 from builder.sweep.space import corners
-from builder.sweep.storage import find_study, hidden, open_storage, url_of
+from builder.sweep.storage import find_study, hidden, open_storage, refuse_study, url_of
 
-FILE = "sweep.json"
-"""What a sweep's folder knows of it: its words and its study."""
-FOLDER = "sweeps"
 LATER = ("sweep.trials", "sweep.executor", "sweep.retry", "sweep.pruner")
 """What a resumed sweep may say anew."""
 
@@ -68,37 +63,38 @@ def start(words: Sequence[str], source: Source, watcher: Watcher) -> SweepReport
     """Begin a sweep and work on it to its end.
 
     Raises:
-        ConfigError: its section, its space, or one of its points is wrong; nothing is written.
-        RunError: its folder is there already, or can't be written.
+        ConfigError: its section, its space, or one of its points is wrong, or its name is taken; nothing is written.
+        UsageError: its storage is none, or has a study of that name; nothing is written.
+        RunError: its folder can't be written.
     """
     settings = read_settings(words, source)
-    folder = _folder(settings)
+    new_folder(settings)  # a name that is taken is refused before the points are checked, which takes longer
     found = preflight(settings, watcher.checked)
     judged = Judged(found.objectives, found.monitor, found.mode)
+    folder = new_folder(settings)
+    url = url_of(settings.section["storage"], folder)
+    if settings.section["storage"] is not None:
+        refuse_study(url, folder.name)
     executor = _executor(settings)
+    lock = None
     try:
         with told("make", folder):
-            make_folder(folder.parent)
-            folder.mkdir()
-    except BaseException:
-        executor.cancel()
-        raise
-    lock = Lock(folder)
-    try:
+            make_folder(folder)
+        lock = Lock(folder)
         watcher.say(str(found))
-        url = url_of(settings.section["storage"], folder)
-        notes = {
-            "words": list(words), "source": asdict(source), "folder": str(folder), "monitor": found.monitor,
-            "mode": found.mode, "objectives": [asdict(one) for one in found.objectives],
-            "configs": _fingerprint(settings),
+        known = {
+            "study": folder.name, "storage": hidden(url), "words": list(words), "source": asdict(source),
+            "folder": str(folder), "monitor": found.monitor, "mode": found.mode,
+            "objectives": [asdict(one) for one in found.objectives], "configs": _fingerprint(settings),
         }  # fmt: skip
-        book = Book.create(url, folder.name, [one.mode for one in found.objectives], notes)
+        write_json(folder / FILE, known)  # first of all: with it, a sweep that is killed here is one to resume
+        book = _book(known, url)
         book.fill(settings.axes, settings.trials, grid=settings.is_grid)
-        write_json(folder / FILE, {"study": folder.name, "storage": hidden(url), **notes})
         return _work(settings, judged, book, executor, folder, watcher)
     finally:
         executor.cancel()
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def resume(folder: Path, words: Sequence[str], watcher: Watcher) -> SweepReport:
@@ -115,7 +111,7 @@ def resume(folder: Path, words: Sequence[str], watcher: Watcher) -> SweepReport:
     lock = Lock(folder)
     executor = None
     try:
-        book = Book(url_of(settings.section["storage"], folder), known["study"])
+        book = _book(known, url_of(settings.section["storage"], folder))
         if known["configs"] != _fingerprint(settings):
             watcher.say("note: the configs have changed since this sweep began: its trials may not be comparable")
         there = len(book.rows())
@@ -141,7 +137,7 @@ def join(storage: str, study: str | None, words: Sequence[str], watcher: Watcher
         RunError: the storage can't be reached.
     """
     here = Path(storage)
-    if (here / FILE).is_file():
+    if is_sweep_folder(here):
         known = read_sweep(here)
         settings = read_settings([*known["words"], *words], Source(**known["source"]))
         book = Book(url_of(settings.section["storage"], here), known["study"])
@@ -176,26 +172,6 @@ def report(folder: Path) -> SweepReport:
     return _reported(settings, _judged(known), book, folder, finished=True)
 
 
-def read_sweep(folder: Path) -> dict[str, Any]:
-    """What a sweep's folder knows of it.
-
-    Raises:
-        UsageError: it holds no sweep; names those that are near.
-    """
-    if not (folder / FILE).is_file():
-        beside = [path.parent for path in folder.parent.glob(f"*/{FILE}")] if folder.parent.is_dir() else []
-        near = nearest(folder.name, [path.name for path in beside])
-        asked = f"; did you mean {' or '.join(repr(str(folder.parent / name)) for name in near)}?" if near else ""
-        raise UsageError(f"{folder} is no sweep's folder: it holds no {FILE}{asked}")
-    with told("read", folder / FILE):
-        text = (folder / FILE).read_text(encoding="utf-8")
-    try:
-        found: dict[str, Any] = json.loads(text)
-    except ValueError:
-        raise RunError(f"cannot read {folder / FILE}: it is damaged") from None
-    return found
-
-
 def _work(
     settings: Settings, judged: Judged, book: Book, executor: Executor, folder: Path, watcher: Watcher,
     *, main: bool = True,
@@ -220,6 +196,12 @@ def _reported(settings: Settings, judged: Judged, book: Book, folder: Path, *, f
     return found
 
 
+def _book(known: dict[str, Any], url: str) -> Book:
+    """The study of a sweep, made if it isn't there yet, with what joining processes have to know."""
+    notes = {key: value for key, value in known.items() if key not in ("study", "storage")}
+    return Book.create(url, known["study"], [one["mode"] for one in known["objectives"]], notes)
+
+
 def _judged(known: dict[str, Any]) -> Judged:
     return Judged(tuple(Objective(**one) for one in known["objectives"]), known["monitor"], known["mode"])
 
@@ -231,28 +213,6 @@ def _executor(settings: Settings) -> Executor:
         raise ConfigError(*faults)
     executor: Executor = component.make()
     return executor
-
-
-def _folder(settings: Settings) -> Path:
-    """The folder of a new sweep, which isn't there yet.
-
-    Raises:
-        ConfigError: its name can't be one, or is taken.
-    """
-    place = ("sweep", "name")
-    name = settings.section["name"]
-    if name is not None:
-        check_name(name, settings.origins.of(place))
-    else:
-        name = f"{settings.experiment}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    folder = Path(settings.output_dir) / FOLDER / name
-    if not folder.exists():
-        return folder
-    if settings.section["name"] is None:
-        number = next(n for n in range(2, 10_000) if not folder.with_name(f"{name}_{n}").exists())
-        return folder.with_name(f"{name}_{number}")
-    hint = f"builder sweep resume {folder}" if (folder / FILE).is_file() else "give it another name"
-    raise ConfigError(Fault(f"{folder} is there already", place, settings.origins.of(place), name, hint=hint))
 
 
 def _check_later(words: Sequence[str]) -> None:

@@ -63,6 +63,16 @@ def open_storage(url: str) -> BaseStorage:
     return opened
 
 
+def refuse_study(url: str, name: str) -> None:
+    """See that a storage, which others may use too, has no study of that name yet.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if name in [study.study_name for study in open_storage(url).get_all_studies()]:
+        raise UsageError(f"a study {name!r} lies in {hidden(url)} already\n  hint:     give it another sweep.name")
+
+
 def find_study(storage: BaseStorage, name: str | None) -> str:
     """The name of the study that is meant in a storage: the one given, or the only one.
 

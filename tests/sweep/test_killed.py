@@ -10,6 +10,9 @@ import time
 import pytest
 from sweep_helpers import results
 
+from builder.errors import Origin
+from builder.sweep.book import Book
+from builder.sweep.space import Axis, Numbers
 from command_line import finish, run, start
 
 WORDS = (
@@ -46,7 +49,9 @@ def kill(process):
     process.communicate()
 
 
+@pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
+    """The results of the same sweep, run to its end in one go."""
     folder = tmp_path_factory.mktemp("untouched")
     assert run(folder, *WORDS).code == 0
     return results(folder)
@@ -61,7 +66,7 @@ def check(folder, expected):
     assert len({row["run"] for row in rows.values()}) == 6
 
 
-def test_a_killed_sweep_is_resumed_to_its_total_with_the_same_trials(tmp_path, tmp_path_factory):
+def test_a_killed_sweep_is_resumed_to_its_total_with_the_same_trials(tmp_path, untouched):
     process = start(tmp_path, *WORDS)
     wait_for(lambda: ended(tmp_path) >= 2, process)
     kill(process)
@@ -69,13 +74,36 @@ def test_a_killed_sweep_is_resumed_to_its_total_with_the_same_trials(tmp_path, t
     assert 2 <= len(done) < 6
     ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
     assert ran.code == 0 and ran.out.startswith("6 trials: 6 complete"), ran.err
-    check(tmp_path, untouched(tmp_path_factory))
+    check(tmp_path, untouched)
+
+
+def test_a_sweep_that_was_killed_as_it_began_is_resumed(tmp_path):
+    """Whatever was written by then: nothing but the folder, its words, a study without notes, some of the trials."""
+    tiny = ("model.args.hidden=4", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "sweep.trials=3")
+    folder = tmp_path / "outputs/sweeps/s"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    assert run(tmp_path, *WORDS, *tiny).code == 0  # the name isn't taken by an empty folder
+    before = results(tmp_path)
+    (folder / "study.db").unlink()
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    assert ran.code == 0 and ran.out.startswith("3 trials: 3 complete"), ran.err
+    assert [row["optimizer.lr"] for row in results(tmp_path).values()] == [
+        row["optimizer.lr"] for row in before.values()
+    ]
+    (folder / "study.db").unlink()
+    url = f"sqlite:///{folder}/study.db"
+    axis = Axis("optimizer.lr", Numbers(1e-4, 1e-1, log=True), "", Origin())
+    Book.create(url, "s", ["max"], {}).fill([axis], 1, grid=False)
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    assert ran.code == 0 and ran.out.startswith("3 trials: 3 complete"), ran.err
+    assert json.loads((folder / "sweep.json").read_text())["words"] == Book(url, "s").notes["words"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_random_times_it_loses_and_doubles_nothing(seed, tmp_path, tmp_path_factory):
+def test_killed_at_random_times_it_loses_and_doubles_nothing(seed, tmp_path, untouched):
     generator = random.Random(seed)
     words = (*WORDS, "sweep.executor=local", "sweep.executor.workers=2") if seed % 2 else WORDS
     process = start(tmp_path, *words)
@@ -89,7 +117,7 @@ def test_killed_at_random_times_it_loses_and_doubles_nothing(seed, tmp_path, tmp
         process = start(tmp_path, "sweep", "resume", "outputs/sweeps/s")
     finish(process, tmp_path, timeout=600)
     assert run(tmp_path, "sweep", "resume", "outputs/sweeps/s").code == 0
-    check(tmp_path, untouched(tmp_path_factory))
+    check(tmp_path, untouched)
 
 
 def test_two_resumes_at_once_are_refused(tmp_path):
