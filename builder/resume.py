@@ -63,11 +63,17 @@ def resume(
     Raises:
         ConfigError: a change isn't one of these, or wrong.
         RunError: another process is in the folder; something else differs from before, unless `inexact`.
-        UsageError: the folder holds no config.
+        UsageError: the folder holds no config, or its run was trained together with others.
     """
     started = time.perf_counter()
     if not (run_dir / f"{CONFIG}.yaml").is_file():
         raise UsageError(f"{run_dir} has no {CONFIG}.yaml to go on with")
+    if attempts.trained_together(run_dir):
+        name = f"{run_dir.parent.name}/{run_dir.name}"
+        raise UsageError(
+            f"{run_dir} was trained together with other trials (executor vmap): it has weights, but nothing to go on "
+            f"from\n  hint:     begin a new run with them: load=run:{name}@last"
+        )
     before = compose(config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)
     after = compose(overrides, config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)
     found = list(changes(before.unresolved, after.unresolved))

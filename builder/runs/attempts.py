@@ -35,6 +35,15 @@ def add(run: pathlib.Path, attempt: dict[str, Any]) -> pathlib.Path:
     return path
 
 
+def trained_together(run: pathlib.Path) -> bool:
+    """Whether a run was trained as a part of several (a sweep's executor `vmap`): it can't be gone on with.
+
+    Raises:
+        RunError: an attempt can't be read.
+    """
+    return any(attempt.get("together") for attempt in attempts(run)[:1])
+
+
 def _paths(run: pathlib.Path) -> list[pathlib.Path]:
     folder = run / FOLDER
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import platform
@@ -48,7 +49,15 @@ def environment(
 
 
 def packages(distribution: str = DISTRIBUTION) -> dict[str, str]:
-    """Installed versions of a distribution and of what it and its extras require, by name; empty if not installed."""
+    """Installed versions of a distribution and of what it and its extras require, by name; empty if not installed.
+
+    They are read once in a process, which goes on with what it has imported.
+    """
+    return dict(_packages(distribution))
+
+
+@functools.cache
+def _packages(distribution: str) -> dict[str, str]:
     try:
         requirements = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, Stopped
+from builder.runs import attempts
 from builder.runs.folder import one_line
 from builder.runs.status import status
 from builder.sweep.book import Book
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from builder.training.watch import Watch
+
+
+SIGN = 10.0
+"""Seconds from one sign of life to the next, at least: each is written to the disk."""
 
 
 class Diverged(BuilderError):
@@ -120,6 +125,7 @@ class _Trainer:
         self.job, self.book, self.index = job, book, index
         self.history: dict[int, Mapping[str, float]] = {}
         self._alone = len(job.replicates) == 1 and len(job.objectives) == 1
+        self._signed = 0.0
 
     def go(self, overrides: Sequence[str]) -> Path:
         """Train, or go on with what was begun; the run folder."""
@@ -141,7 +147,10 @@ class _Trainer:
         run = Path(runs[self.index]) if self.index < len(runs) else None
         if run is None or not (run / "config.yaml").is_file():
             return None
-        return None if status(run).state == "failed" else run
+        state = status(run).state
+        if state != "finished" and attempts.trained_together(run):
+            return None
+        return None if state == "failed" else run
 
     def _goes_on(self, run: Path, callbacks: Sequence[pl.Callback]) -> bool:
         """Go on with a run from its checkpoint; False if something that its bits depend on has changed."""
@@ -167,7 +176,9 @@ class _Trainer:
 
     def _epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self.history[epoch] = dict(metrics)
-        self.book.note(self.job.number, "seen", time.time())
+        if time.time() - self._signed > SIGN:
+            self._signed = time.time()
+            self.book.note(self.job.number, "seen", self._signed)
         loss = metrics.get("train/loss", 0.0)
         if not math.isfinite(loss):
             raise Diverged(f"train/loss is {loss} in epoch {epoch + 1}")

@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.runs.folder import one_line
+from builder.runs.status import status
+from builder.sweep.book import Book
 from builder.sweep.jobs import Outcome, TrialJob
 from builder.sweep.objectives import values_of
 
 if TYPE_CHECKING:
-    from builder.sweep.book import Book
     from builder.sweep.vmap_fit import Trainee
     from builder.sweep.vmap_group import Member
+
+
+TOLD = 2.0
+"""Seconds from one epoch of a trial that the study is told of to the next, where none is pruned: each goes to disk."""
 
 
 class Vmap:
@@ -58,60 +64,68 @@ class Vmap:
         """The outcomes of the trials that train together; those that are missing train alone."""
         from builder.sweep.vmap_group import Alone, key
 
-        groups: dict[str, list[list[Member]]] = {}
+        book = Book(jobs[0].storage, jobs[0].study)
+        book.prunes_by(jobs[0].pruner)
+        groups: dict[str, list[Member]] = {}
         for job in jobs:
             try:
-                members = _members(job)
-                keys = {key(member) for member in members}
+                keyed = [(key(member), member) for member in ([] if _is_done(book, job) else _members(job))]
             except Alone as reason:
-                self._say(f"trials train alone: {reason}")
+                self._alone(reason)
                 continue
             except Exception:  # it fails alone as well, and says why there
                 continue
-            if len(keys) == 1:
-                groups.setdefault(keys.pop(), []).append(members)
-            else:
-                self._say("trials train alone: their seeds or folds give data of different sizes")
-        done: dict[int, Outcome] = {}
-        for trials in groups.values():
-            members = [member for trial in trials for member in trial]
-            if len(members) < 2:
-                self._say("trials train alone: no other differs from one in numbers alone")
-                continue
-            try:
-                done |= self._trained(trials, members)
-            except Alone as reason:
-                self._say(f"trials train alone: {reason}")
-            except (RuntimeError, MemoryError) as error:
-                from builder.runs.folder import one_line
+            for text, member in keyed:
+                groups.setdefault(text, []).append(member)
+        trained: dict[int, list[Trainee]] = {}
+        lost: set[int] = set()
+        for members in groups.values():
+            there = [member for member in members if member.job.number not in lost]
+            for one in (found := self._trained(book, there)):
+                trained.setdefault(one.member.job.number, []).append(one)
+            if not found:
+                lost |= {member.job.number for member in there}
+        return {number: _outcome(trainees) for number, trainees in trained.items() if number not in lost}
 
-                self._say(f"trials train alone: together they failed with {one_line(error)}")
-        return done
+    def _trained(self, book: Book, members: Sequence[Member]) -> Sequence[Trainee]:
+        """The trainings of a group; none where they have to train alone, which is said."""
+        from builder.sweep.vmap_fit import Fit
+        from builder.sweep.vmap_group import Alone
+
+        try:
+            if len(members) < 2:
+                raise Alone("no other differs from one in numbers alone")
+            started = time.monotonic()
+            reports = _Reports(book)
+            fit = Fit(members, reports.epoch, compiles=self._compiles)
+            trials = len({member.job.number for member in members})
+            self._say(f"{len(members)} trainings of {trials} trials train together")
+            trainees = fit.run(reports.opened)
+        except Alone as reason:
+            self._alone(reason)
+        except (RuntimeError, MemoryError) as error:
+            self._alone(f"together they failed with {one_line(error)}")
+        else:
+            for one in trainees:
+                one.seconds = (time.monotonic() - started) / len(trainees)
+            return trainees
+        return ()
+
+    def _alone(self, reason: object) -> None:
+        self._say(f"trials train alone: {reason}")
 
     def _say(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             print(f"note: {text}", file=sys.stderr)
 
-    def _trained(self, trials: Sequence[Sequence[Member]], members: Sequence[Member]) -> dict[int, Outcome]:
-        from builder.sweep.book import Book
-        from builder.sweep.vmap_fit import Fit
 
-        job, started = members[0].job, time.monotonic()
-        book = Book(job.storage, job.study)
-        book.prunes_by(job.pruner)
-
-        def on_epoch(one: Trainee, epoch: int, values: Mapping[str, float]) -> str | None:
-            return _reported(book, one, epoch, values)
-
-        fit = Fit(members, on_epoch, compiles=self._compiles)
-        self._say(f"{len(members)} trainings of {len(trials)} trials train together")
-        trainees = fit.run()
-        by_trial: dict[int, list[Trainee]] = {}
-        for one in trainees:
-            by_trial.setdefault(one.member.job.number, []).append(one)
-        seconds = (time.monotonic() - started) / len(by_trial)
-        return {number: _outcome(book, several, seconds) for number, several in by_trial.items()}
+def _is_done(book: Book, job: TrialJob) -> bool:
+    """Whether all trainings of a trial are finished: a process was killed before it said so."""
+    runs = [Path(run) for run in book.noted(job.number).get("runs", [])]
+    return len(runs) == len(job.replicates) and all(
+        (run / "config.yaml").is_file() and status(run).state == "finished" for run in runs
+    )
 
 
 def _members(job: TrialJob) -> list[Member]:
@@ -132,24 +146,43 @@ def _members(job: TrialJob) -> list[Member]:
     return found
 
 
-def _reported(book: Book, one: Trainee, epoch: int, values: Mapping[str, float]) -> str | None:
-    """Tell the study of an epoch; why the trial is to end here, if it is."""
-    job = one.member.job
-    if len(job.replicates) > 1 or len(job.objectives) > 1 or job.monitor not in values:
-        return None
-    value = values[job.monitor]
-    hopeless = book.report(job.number, epoch, value)
-    return f"pruned after epoch {epoch + 1}: {job.monitor} {value:.4g}" if hopeless and job.pruner else None
+class _Reports:
+    """Tells the study of what trains together; where nothing is pruned, of some of its epochs."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._told: dict[int, float] = {}
+
+    def opened(self, trainees: Sequence[Trainee]) -> None:
+        """Note the runs of each trial, beside those of its other trainings."""
+        for one in trainees:
+            job = one.member.job
+            runs = list(self._book.noted(job.number).get("runs", []))
+            runs += [""] * (len(job.replicates) - len(runs))
+            runs[one.member.index] = str(one.run.path)
+            self._book.note(job.number, "runs", runs)
+
+    def epoch(self, one: Trainee, epoch: int, values: Mapping[str, float]) -> str | None:
+        """Tell of an epoch; why the trial is to end here, if it is."""
+        job = one.member.job
+        if len(job.replicates) > 1 or len(job.objectives) > 1 or job.monitor not in values:
+            return None
+        value, last = values[job.monitor], epoch + 1 == one.member.values["trainer"]["max_epochs"]
+        if job.pruner is None and not last and time.monotonic() - self._told.get(job.number, 0.0) < TOLD:
+            return None
+        self._told[job.number] = time.monotonic()
+        hopeless = self._book.report(job.number, epoch, value)
+        return f"pruned after epoch {epoch + 1}: {job.monitor} {value:.4g}" if hopeless and job.pruner else None
 
 
-def _outcome(book: Book, trainees: Sequence[Trainee], seconds: float) -> Outcome:
+def _outcome(trainees: Sequence[Trainee]) -> Outcome:
     """How a trial ended whose trainings these are."""
-    job = trainees[0].member.job
-    book.note(job.number, "runs", [str(one.run.path) for one in trainees])
+    trainees = sorted(trainees, key=lambda one: one.member.index)
+    job, seconds = trainees[0].member.job, sum(one.seconds for one in trainees)
     ended = [one for one in trainees if one.ended]
     if ended:
         return Outcome("failed" if ended[0].failed else "pruned", reason=ended[0].ended, seconds=seconds)
-    every = [values_of(job.objectives, one.history, _final(one, seconds), job.monitor, job.mode) for one in trainees]
+    every = [values_of(job.objectives, one.history, _final(one), job.monitor, job.mode) for one in trainees]
     for values in every:
         for objective, value in zip(job.objectives, values, strict=True):
             if not math.isfinite(value):
@@ -159,6 +192,6 @@ def _outcome(book: Book, trainees: Sequence[Trainee], seconds: float) -> Outcome
     return Outcome("complete", tuple(statistics.fmean(column) for column in columns), spread, None, seconds)
 
 
-def _final(one: Trainee, seconds: float) -> dict[str, Any]:
+def _final(one: Trainee) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in one.model.parameters())
-    return {**one.final, "params": parameters, "seconds": seconds}
+    return {**one.final, "params": parameters, "seconds": one.seconds}

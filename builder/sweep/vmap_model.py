@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim import Optimizer
 
-from builder.sweep.vmap_optim import Rates, clipped, has_rule, rates_of, state_of, step_of
+from builder.sweep.vmap_optim import clipped, has_rule, numbers_of, state_of, step_of
 from builder.training.task import Task
 
 Batch = dict[str, Tensor]
@@ -34,10 +35,24 @@ class _Dropout(nn.Module):
         return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a batch gave, of T models: losses [T], the loss's terms, each [T], and updates of metrics, each [T, …].
+
+    Where updates can't be made for several models at once, there are the `outputs` [T, …] that they are made of.
+    """
+
+    losses: Tensor
+    terms: Mapping[str, Tensor]
+    updates: Mapping[str, tuple[Tensor, ...]] | None
+    outputs: Any
+
+
 class Together:
     """T models whose parameters lie in one tensor [T, …] for each name; each model sees its own part of it.
 
     `dropouts` are the layers whose probability differs. A batch is one for all models, or stacked [T, …] with `apart`.
+    `gathers` says that updates of metrics are made with the step.
     """
 
     def __init__(
@@ -49,41 +64,63 @@ class Together:
         dropouts: Sequence[str] = (),
         apart: bool = False,
         clip: float | None = None,
+        gathers: bool = True,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        models = [model.to(device=device, dtype=dtype).train() for model in models]
-        replaced = [_with_dropouts(copy.deepcopy(model), dropouts) for model in models]
+        self.models = [model.to(device=device, dtype=dtype).train() for model in models]
+        replaced = [_with_dropouts(copy.deepcopy(model), dropouts) for model in self.models]
         params, buffers = stack_module_state(replaced)
         self.params = {name: value.detach() for name, value in params.items()}
-        self.buffers = dict(buffers)
-        for index, model in enumerate(models):  # what a model is saved and stepped by is its part of the whole
-            for name, parameter in model.named_parameters():
-                parameter.data = self.params[name][index]
-        self.models, self.count, self.task = models, len(models), tasks[0]
-        self.optimizers = [optimizers(index, model) for index, model in enumerate(models)]
+        self.buffers, self.task = dict(buffers), tasks[0]
+        self._point()
+        self.optimizers = [optimizers(index, model) for index, model in enumerate(self.models)]
         self.weights = torch.tensor([[weight for _, weight in task.loss.parts.values()] for task in tasks],
                                     dtype=dtype, device=device)  # fmt: skip
-        self._shared = 0 if apart else None
+        self._shared, self._gathers = 0 if apart else None, gathers
         self._train, self._eval = replaced[0].train(), copy.deepcopy(replaced[0]).eval()
         self._clip, self._number = clip, 0
-        self._rule = step_of(self.optimizers) if has_rule(self.optimizers) else None
+        groups = _groups(self.models[0], self.optimizers[0])
+        self._rule = step_of(self.optimizers, groups) if has_rule(self.optimizers) else None
         self.state = state_of(type(self.optimizers[0]), self.params) if self._rule else {}
-        self._names = _names(models[0], self.optimizers[0])
-        self._rates: Rates = {}
-        self._known: Any = None
         self._whole: Any = self._step
-        self._small: Any = self._step
+        self._all_sizes = False
         self._compiled: Any = None
+
+    def _point(self) -> None:
+        """Let the parameters of each model be its parts of the whole: so it is saved, and stepped where no rule is."""
+        for index, model in enumerate(self.models):
+            for name, parameter in model.named_parameters():
+                parameter.data = self.params[name][index]
 
     @property
     def steps_at_once(self) -> bool:
         """Whether the optimisers step together, by one rule."""
         return self._rule is not None
 
-    def compile(self) -> None:
-        """Compile the step, for batches of one size; others are stepped as they are."""
-        self._whole = self._first
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the step is compiled, for as many models as there are."""
+        return self._compiled is not None
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the models at these places alone. A compiled step is one for as many as there were."""
+        chosen = torch.tensor(places, device=self.weights.device)
+        self.params = {name: value[chosen] for name, value in self.params.items()}
+        self.buffers = {name: value[chosen] for name, value in self.buffers.items()}
+        self.state = {key: {name: value[chosen] for name, value in kept.items()} for key, kept in self.state.items()}
+        self.weights = self.weights[chosen]
+        for index in {*range(len(self.models))} - {*places}:  # those that are left out keep weights of their own
+            for parameter in self.models[index].parameters():
+                parameter.data = parameter.data.clone()
+        self.models = [self.models[place] for place in places]
+        self.optimizers = [self.optimizers[place] for place in places]
+        self._whole, self._compiled = self._step, None
+        self._point()
+
+    def compile(self, *, all_sizes: bool = False) -> None:
+        """Compile the step, for batches of the usual size; others are stepped as they are, unless `all_sizes`."""
+        self._whole, self._all_sizes = self._first, all_sizes
         self._compiled = torch.compile(self._step, dynamic=False)
 
     def _first(self, *parts: Any) -> Any:
@@ -98,87 +135,79 @@ class Together:
         self._whole = self._compiled
         return found
 
-    def step(self, batch: Batch, *, whole: bool) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    def step(self, batch: Batch, *, whole: bool) -> Seen:
         """One optimiser step of every model; `whole` says that the batch has the usual size.
 
         Returns:
-            The losses [T], outputs [T, …] and the terms of the loss, each [T], before the step.
+            What the models gave before the step.
         """
         self._number += 1
-        number = torch.tensor(float(self._number), dtype=torch.float64)
         if self._rule is None:
-            grads, (losses, outputs, terms) = self._gradients(self.params, self.buffers, self.weights, batch)
+            grads, seen = self._gradients(self.params, self.buffers, self.weights, batch)
             self._one_by_one(clipped(grads, self._clip) if self._clip else grads)
-            return losses, outputs, terms
-        run = self._whole if whole else self._small
-        new, self.state, seen = run(self.params, self.buffers, self.state, self.weights, self._current(), number, batch)
-        for name, value in new.items():
-            self.params[name].copy_(value)
-        losses, outputs, terms = seen
-        return losses, outputs, terms
+            return self._seen(*seen)
+        numbers = numbers_of(self.optimizers, self._number, self.weights)
+        run = self._whole if whole or self._all_sizes else self._step
+        return self._seen(*run(self.params, self.buffers, self.state, self.weights, numbers, batch))
 
     def _step(
-        self, params: Any, buffers: Any, state: Any, weights: Tensor, rates: Rates, number: Tensor, batch: Batch
+        self, params: Any, buffers: Any, state: Any, weights: Tensor, numbers: Sequence[Tensor], batch: Batch
     ) -> Any:
         grads, seen = self._gradients(params, buffers, weights, batch)
         if self._clip:
             grads = clipped(grads, self._clip)
         assert self._rule is not None
         with torch.no_grad():
-            new, state = self._rule(params, grads, state, rates, number)
-        return new, state, seen
+            self._rule(params, grads, state, numbers)
+        return seen
 
     def _gradients(self, params: Any, buffers: Any, weights: Tensor, batch: Batch) -> Any:
         over = grad(self._loss, has_aux=True)
         return vmap(over, in_dims=(0, 0, 0, self._shared), randomness="different")(params, buffers, weights, batch)
 
     def _loss(self, params: Any, buffers: Any, weights: Tensor, batch: Batch) -> tuple[Tensor, Any]:
-        task = self.task
-        output = functional_call(self._train, (params, buffers), tuple(task.arguments(batch)))
-        loss, terms = self._judged(batch, output, weights)
-        return loss, (loss.detach(), output, terms)
+        output = functional_call(self._train, (params, buffers), tuple(self.task.arguments(batch)))
+        return self._judged(batch, output, weights)
 
-    def _judged(self, batch: Mapping[str, Tensor], output: Any, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _judged(self, batch: Mapping[str, Tensor], output: Any, weights: Tensor) -> tuple[Tensor, Any]:
+        """The loss of one model, and what is seen of it: loss, terms, and updates or the output."""
         task = self.task
         names = task.names(batch, output)
-        if not task.loss.parts:
-            return task.loss.function(names), {}
         terms = {name: part(names) for name, (part, _) in task.loss.parts.items()}
-        total = sum(weights[place] * term for place, term in enumerate(terms.values()))
-        assert isinstance(total, Tensor)
-        return total, {name: term.detach() for name, term in terms.items()}
+        if terms:
+            loss = torch.stack([weights[place] * term for place, term in enumerate(terms.values())]).sum()
+        else:
+            loss = task.loss.function(names)
+        seen = (loss.detach(), {name: term.detach() for name, term in terms.items()})
+        return loss, (*seen, updates_of(task, names) if self._gathers else output)
+
+    def _seen(self, losses: Tensor, terms: Mapping[str, Tensor], more: Any) -> Seen:
+        return Seen(losses, terms, more, None) if self._gathers else Seen(losses, terms, None, more)
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch, params: Any = None) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        """Losses [T], outputs [T, …] and terms of the loss, with the models in eval mode."""
+    def evaluate(self, batch: Batch, params: Any = None) -> Seen:
+        """What the models give in eval mode."""
 
         def one(params: Any, buffers: Any, weights: Tensor, batch: Batch) -> Any:
             output = functional_call(self._eval, (params, buffers), tuple(self.task.arguments(batch)))
-            loss, terms = self._judged(batch, output, weights)
-            return loss, output, terms
+            return self._judged(batch, output, weights)[1]
 
         run = vmap(one, in_dims=(0, 0, 0, self._shared), randomness="different")
-        losses, outputs, terms = run(params or self.params, self.buffers, self.weights, batch)
-        return losses, outputs, terms
-
-    def _current(self) -> Rates:
-        """The rates, made anew where a schedule has changed them."""
-        known = [[{key: value for key, value in group.items() if key != "params"} for group in one.param_groups]
-                 for one in self.optimizers]  # fmt: skip
-        if known != self._known:
-            device = self.weights.device
-            rates = rates_of(self.optimizers, self._names)
-            self._rates = {
-                name: {key: value.to(device) for key, value in columns.items()} for name, columns in rates.items()
-            }
-            self._known = known
-        return self._rates
+        return self._seen(*run(params or self.params, self.buffers, self.weights, batch))
 
     def _one_by_one(self, grads: Mapping[str, Tensor]) -> None:
         for index, (model, optimizer) in enumerate(zip(self.models, self.optimizers, strict=True)):
             for name, parameter in model.named_parameters():
                 parameter.grad = grads[name][index]
             optimizer.step()
+
+
+def updates_of(task: Task, names: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """What each metric is updated with, of the values that it may name."""
+    return {
+        key: tuple(value.detach() if isinstance(value := term(names), Tensor) else value for term in metric.of)
+        for key, metric in task.metrics.items()
+    }
 
 
 def _with_dropouts(model: nn.Module, names: Sequence[str]) -> nn.Module:
@@ -189,11 +218,11 @@ def _with_dropouts(model: nn.Module, names: Sequence[str]) -> nn.Module:
     return model
 
 
-def _names(model: nn.Module, optimizer: Optimizer) -> dict[int, dict[int, str]]:
-    """The parameter of each place in each group, by name."""
+def _groups(model: nn.Module, optimizer: Optimizer) -> dict[str, int]:
+    """The number of the group of each parameter, by name."""
     by_id = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {number: {place: by_id[id(parameter)] for place, parameter in enumerate(group["params"])}
-            for number, group in enumerate(optimizer.param_groups)}  # fmt: skip
+    return {by_id[id(parameter)]: number for number, group in enumerate(optimizer.param_groups)
+            for parameter in group["params"]}  # fmt: skip
 
 
 def part(value: Any, index: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -112,8 +112,16 @@ class Phase:
         """The mean loss and the metrics since the last reset by name, e.g. `val/loss`; empty without batches."""
         means = {key: mean.value(self._device) for key, mean in self._means.items()}
         values = {f"{self.name}/{key}": mean for key, mean in means.items() if mean is not None}
-        if not values:
-            return {}
+        return {**values, **self.measured()} if values else {}
+
+    def take(self, key: str, updates: Sequence[tuple[Any, ...]]) -> None:
+        """Give a metric what its terms said of some batches."""
+        self._pending[key].extend(updates)
+        self._update(key)
+
+    def measured(self) -> dict[str, Tensor]:
+        """The metrics since the last reset by name, e.g. `val/accuracy`."""
+        values: dict[str, Tensor] = {}
         for key in self.metrics:
             self._update(key)
             values |= _scalars(f"{self.name}/{key}", self._call(key, "compute"))

@@ -1,40 +1,158 @@
-"""What 16 trials of the digits MLP are made of: importable, since a compiler looks its names up."""
+"""What 16 trials of the digits MLP are made of, and the loop by hand beside them."""
 
 from __future__ import annotations
 
+import copy
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from by_hand import Mlp
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
+
+from builder.errors import Origin
+from builder.sweep.book import Book
+from builder.sweep.jobs import Executor, TrialJob
+from builder.sweep.objectives import Objective
+from builder.sweep.settings import Source
+from builder.sweep.space import Axis, Choices
+from builder.sweep.vmap import _members
+from builder.sweep.vmap_fit import Fit
+
+TRIALS, BATCH = 16, 64
+RATES = [10 ** (-1.5 - 2 * index / TRIALS) for index in range(TRIALS)]
+MONITOR = "val/accuracy"
 
 
-class Mlp(nn.Module):
-    """The shipped `mlp` on digits, without dropout."""
+def jobs(folder: Path, count: int, hidden: int, epochs: int) -> list[TrialJob]:
+    """Trials that differ in their learning rates, waiting in a study of their own."""
+    book = Book.create(f"sqlite:///{folder}/study.db", "s", ["max"], {})
+    texts = tuple(map(repr, RATES[:count]))
+    axis = Axis("optimizer.lr", Choices(tuple(RATES[:count]), texts), "", Origin())
+    book.fill([axis], count, grid=True)
+    for _ in range(count):
+        book.claim(abandoned=False)
+    words = (
+        "experiment=digits_mlp", "trainer=cpu", f"model.args.hidden={hidden}", "model.args.dropout=0.0",
+        f"trainer.max_epochs={epochs}", "report=false", f"output_dir={folder}",
+    )  # fmt: skip
+    return [
+        TrialJob(number, (*words, f"optimizer.lr={text}"), ((),), Source(), book.url, book.name,
+                 (Objective(MONITOR, "max"),), MONITOR, "max", None, os.getcwd())
+        for number, text in enumerate(texts)
+    ]  # fmt: skip
 
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(64, hidden), nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, 10)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(functional.relu(self.second(functional.relu(self.first(x)))))
+class Turns(Fit):
+    """A training of several that lets a loop by hand have its turn after each epoch, and times both."""
 
+    other: Callable[[], object]
+    ours: list[float]
+    theirs: list[float]
 
-class Loss:
-    parts: dict[str, object] = {}
-
-    @staticmethod
-    def function(values: dict[str, Tensor]) -> Tensor:
-        return functional.cross_entropy(values["output"], values["target"])
+    def _epoch(self, epoch: int) -> None:
+        self.ours.append(_seconds(lambda: super(Turns, self)._epoch(epoch)))
+        self.theirs.append(_seconds(self.other))
 
 
-class DigitsTask:
-    """As much of a task as a step needs."""
+def together(folder: Path, hidden: int, epochs: int, compiles: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The processor's seconds of each epoch: of trials that train together in run folders, and of loops by hand.
 
-    loss = Loss
+    The first two of each don't count: the step is compiled there.
+    """
+    members = [member for job in jobs(folder, TRIALS, hidden, epochs + 2) for member in _members(job)]
+    fit = Turns(members, lambda one, epoch, values: None, compiles=compiles)
+    splits = members[0].ready.data.splits
+    fit.other, fit.ours, fit.theirs = by_hand(splits["train"], splits["val"], hidden), [], []
+    fit.run()
+    return tuple(fit.ours[2:]), tuple(fit.theirs[2:])
 
-    @staticmethod
-    def arguments(batch: dict[str, Tensor]) -> list[Tensor]:
-        return [batch["x"]]
 
-    @staticmethod
-    def names(batch: dict[str, Tensor], output: Tensor) -> dict[str, Tensor]:
-        return {**batch, "output": output}
+def by_hand(train: dict[str, Tensor], val: dict[str, Tensor], hidden: int) -> Callable[[], None]:
+    """An epoch of each model, one after the other: trained, validated, its best weights kept."""
+    torch.manual_seed(0)
+    models = [_without_dropout(Mlp(hidden=hidden)) for _ in range(TRIALS)]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr) for model, lr in zip(models, RATES, strict=True)]
+    best: list[tuple[float, dict[str, Tensor]]] = [(-1.0, {})] * TRIALS
+
+    def epoch() -> None:
+        for index, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            model.train()
+            losses, right = 0.0, 0
+            for rows in torch.randperm(len(train["x"])).split(BATCH):
+                x, target = train["x"][rows], train["target"][rows]
+                output = model(x)
+                loss = cross_entropy(output, target)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses += loss.item() * len(rows)
+                right += int((output.argmax(dim=1) == target).sum())
+            accuracy = _accuracy(model, val)
+            if accuracy > best[index][0]:
+                best[index] = (accuracy, copy.deepcopy(model.state_dict()))
+
+    return epoch
+
+
+def _without_dropout(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, val: dict[str, Tensor]) -> float:
+    model.eval()
+    output = model(val["x"])
+    cross_entropy(output, val["target"]).item()
+    return float((output.argmax(dim=1) == val["target"]).float().mean())
+
+
+def _seconds(side: Callable[[], object]) -> float:
+    gc.collect()
+    gc.disable()
+    start = time.process_time()
+    try:
+        side()
+    finally:
+        gc.enable()
+    return time.process_time() - start
+
+
+def run_all(executor: Executor, given: list[TrialJob]) -> tuple[float, float]:
+    """Run trials to their end: the seconds that pass, and the processor's, those of worker processes with them."""
+    before = _processor(executor)
+    start, waiting, running = time.perf_counter(), list(given), 0
+    while waiting or running:
+        while waiting and running < executor.slots:
+            executor.submit(waiting.pop(0))
+            running += 1
+        for _, outcome in executor.poll(1.0):
+            assert outcome.state == "complete", outcome.reason
+            running -= 1
+    return time.perf_counter() - start, _processor(executor) - before
+
+
+def _processor(executor: Executor) -> float:
+    """The processor's seconds of this process, and of the executor's workers, which are no children of it."""
+    workers = [worker.process.pid for worker in getattr(executor, "_workers", ()) if worker is not None]
+    ticks = 0
+    for pid in workers:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def emptied() -> Iterator[Path]:
+    """A folder for run folders and studies, deleted afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)

@@ -5,7 +5,7 @@ import torch
 from sweep_helpers import TINY, results, sweep
 from torch import nn
 
-from builder.sweep.vmap_optim import clipped, has_rule, rates_of, state_of, step_of
+from builder.sweep.vmap_optim import clipped, has_rule, numbers_of, state_of, step_of
 
 EXACT = (*TINY, "model.args.dropout=0.0", "report=false", "trainer.precision=64-true", "trainer.max_epochs=3")
 
@@ -117,15 +117,14 @@ def test_a_rule_steps_as_the_optimisers_of_pytorch_do(kind, numbers):
     }
     optimizers = [kind(model.parameters(), **given) for model, given in zip(models, numbers, strict=True)]
     assert has_rule(optimizers)
-    step, state = step_of(optimizers), state_of(kind, params)
-    rates = rates_of(optimizers, {0: {0: "weight", 1: "bias"}})
+    step, state = step_of(optimizers, {"weight": 0, "bias": 0}), state_of(kind, params)
     for number in range(1, 6):
         grads = {name: torch.randn_like(value) for name, value in params.items()}
         for index, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
             for name, parameter in model.named_parameters():
                 parameter.grad = grads[name][index].clone()
             optimizer.step()
-        params, state = step(params, grads, state, rates, torch.tensor(float(number), dtype=torch.float64))
+        step(params, grads, state, numbers_of(optimizers, number, params["bias"]))
         for index, model in enumerate(models):
             for name, parameter in model.named_parameters():
                 assert torch.allclose(params[name][index], parameter, rtol=0, atol=1e-12)

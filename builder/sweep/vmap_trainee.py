@@ -1,0 +1,121 @@
+"""One of the models that train together: its run folder, its log, its best weights, as of a training of its own."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from builder.optim.scheduler import build_scheduler
+from builder.report.run import write_report
+from builder.run_files import describe, open_folder
+from builder.runs import attempts
+from builder.runs.folder import Run
+from builder.runs.status import Ending, now
+from builder.sweep.vmap_group import Member
+from builder.training.checkpoint import CheckpointFile
+from builder.training.loggers import make_logger
+
+
+@dataclass(eq=False)
+class Trainee:
+    """One of the models: where it is logged to, and what is known of it."""
+
+    member: Member
+    model: nn.Module
+    run: Run
+    loggers: Sequence[Any]
+    schedule: Any
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """The model's, as they are at any time: parts of the whole."""
+    history: dict[int, dict[str, float]] = field(default_factory=dict)
+    best: tuple[float, int, dict[str, Tensor]] | None = None
+    """The best value (the smaller the better), its epoch, and the weights by then."""
+    ended: str | None = None
+    """Why it is looked at no more, once it isn't."""
+    failed: bool = False
+    final: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Its share of the time."""
+
+    def __post_init__(self) -> None:
+        self.point()
+
+    def point(self) -> None:
+        """Find the weights again, which lie elsewhere now."""
+        self.weights = dict(self.model.state_dict())
+
+    def over(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """An epoch is over: log it, and keep the weights if they are best."""
+        task = self.member.ready.task
+        self.history[epoch] = dict(values)
+        for logger in self.loggers:
+            logger.log_metrics({**values, "epoch": epoch}, step=step - 1)
+        self.run.reach(epoch + 1, step)
+        value = values.get(task.monitor, math.nan)
+        signed = value if task.mode == "min" else -value
+        if not math.isnan(signed) and (self.best is None or signed < self.best[0]):
+            self.best = (signed, epoch, {name: tensor.clone() for name, tensor in self.weights.items()})
+
+    def end(self, reason: str, step: int, *, failed: bool) -> None:
+        """It goes on no more, before the others: failed, or pruned."""
+        self.ended, self.failed = reason, failed
+        self.save(step)
+        self._seal("failed" if failed else "interrupted", step, reason)
+
+    def finish(self, step: int, seconds: float) -> None:
+        """It has trained to its end, and been tested."""
+        epochs = len(self.history)
+        for logger in self.loggers:
+            if self.final:
+                logger.log_metrics({**self.final, "epoch": epochs}, step=step)
+        self._seal("finished", step, None, {**self.history[epochs - 1], **self.final}, seconds)
+
+    def save(self, step: int) -> None:
+        """Write its checkpoints: weights alone, since a part of a whole has no state to go on from."""
+        file, folder, epochs = CheckpointFile(), self.run.path / "checkpoints", len(self.history)
+        last = {"last.ckpt": (epochs - 1, self.weights)}
+        best = {} if self.best is None else {"best.ckpt": (self.best[1], self.best[2])}
+        for name, (epoch, weights) in {**last, **best}.items():
+            state = {f"model.{key}": value.clone() for key, value in weights.items()}
+            head = {"epoch": epoch, "global_step": (epoch + 1) * step // epochs}
+            whole = {**head, "pytorch-lightning_version": pl.__version__, "state_dict": state}
+            file.save_checkpoint(whole, folder / name)
+
+    def _seal(
+        self, state: Ending, step: int, reason: str | None, metrics: Mapping[str, float] | None = None,
+        seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        for logger in self.loggers:
+            logger.finalize("success")
+            if close := getattr(logger, "close", None):
+                close()
+        if self.member.values.get("report") and state == "finished":
+            self.run.afterwards(_write_page)
+        self.run.seal(state, reason=reason, epoch=len(self.history), step=step, metrics=metrics, seconds=seconds)
+
+
+def opened(
+    member: Member, model: nn.Module, reports: tuple[Any, Any], optimizer: Optimizer, steps: Mapping[str, int]
+) -> Trainee:
+    """A model with its run folder, which says how its weights began (`reports`); `steps` is for its schedule."""
+    ready = member.ready
+    run = open_folder(ready)
+    attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None, "together": True})
+    describe(run, ready, *reports)
+    section = member.values["scheduler"]
+    schedule = build_scheduler(optimizer, section, ready.composed.origins, steps=steps) if section else None
+    return Trainee(
+        member, model, run, [make_logger(component, run.path) for component in member.parts.loggers], schedule
+    )
+
+
+def _write_page(run: Path) -> None:
+    write_report(run)
