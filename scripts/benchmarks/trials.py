@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def together(folder: Path, hidden: int, epochs: int, compiles: bool) -> tuple[tu
     return tuple(fit.ours[2:]), tuple(fit.theirs[2:])
 
 
-def by_hand(train: dict[str, Tensor], val: dict[str, Tensor], hidden: int) -> Callable[[], None]:
+def by_hand(train: Mapping[str, Tensor], val: Mapping[str, Tensor], hidden: int) -> Callable[[], None]:
     """An epoch of each model, one after the other: trained, validated, its best weights kept."""
     torch.manual_seed(0)
     models = [_without_dropout(Mlp(hidden=hidden)) for _ in range(TRIALS)]
@@ -109,7 +109,7 @@ def _without_dropout(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, val: dict[str, Tensor]) -> float:
+def _accuracy(model: nn.Module, val: Mapping[str, Tensor]) -> float:
     model.eval()
     output = model(val["x"])
     cross_entropy(output, val["target"]).item()

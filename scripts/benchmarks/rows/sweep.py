@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from measure import Effort, Row, keep_memory
 from trials import TRIALS, emptied, jobs, run_all, together
 
+from builder.sweep.jobs import Executor
 from builder.sweep.local import Local
 from builder.sweep.serial import Serial
 
@@ -33,20 +34,21 @@ def _workers(effort: Effort) -> Iterator[Row]:
     """Whole trials, with all that belongs to one, by two workers and by one process in turns."""
     count, hidden, epochs = (TRIALS, 128, 10) if effort.full else (2, 8, 1)
     pairs = 2 if effort.full else 1
-    local, serial = Local(workers=WORKERS, threads=1), Serial()
+    local = Local(workers=WORKERS, threads=1)
+    executors: tuple[Executor, ...] = (local, Serial())
     passed: tuple[list[float], list[float]] = ([], [])
     spent: tuple[list[float], list[float]] = ([], [])
     try:
-        for executor in (local, serial):  # what is done once in a process
+        for executor in executors:  # what is done once in a process
             with emptied() as folder:
                 run_all(executor, jobs(folder, WORKERS, hidden, 1))
         for _ in range(pairs):
-            for side, executor in enumerate((local, serial)):
+            for side, executor in enumerate(executors):
                 with emptied() as folder:
                     wall, processor = run_all(executor, jobs(folder, count, hidden, epochs))
                 passed[side].append(wall)
                 spent[side].append(processor)
     finally:
         local.cancel()
-    yield Row("2 workers, idle cores", 1 / 1.7, *map(tuple, passed))
-    yield Row("2 workers, processor's time", WORKERS / 1.7, *map(tuple, spent))
+    yield Row("2 workers, idle cores", 1 / 1.7, tuple(passed[0]), tuple(passed[1]))
+    yield Row("2 workers, processor's time", WORKERS / 1.7, tuple(spent[0]), tuple(spent[1]))
