@@ -37,12 +37,12 @@ class Local:
     """
 
     def __init__(self, workers: int | None = None, threads: int | None = None, gpus: int | None = None) -> None:
+        if (workers is not None and workers < 1) or (threads is not None and threads < 1):
+            raise ValueError("workers and threads count from 1")
         devices = _devices(gpus)
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.slots = workers or len(devices) or cpus
         self.threads = threads or max(1, cpus // self.slots)
-        if self.slots < 1 or self.threads < 1:
-            raise ValueError("workers and threads count from 1")
         self._devices = devices
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(WARM)
@@ -111,10 +111,18 @@ class Local:
 
 
 def _devices(gpus: int | None) -> list[str]:
-    """The GPUs, as CUDA_VISIBLE_DEVICES names them; without waking CUDA in this process."""
+    """The GPUs, as CUDA_VISIBLE_DEVICES names them; without waking CUDA in this process.
+
+    Raises:
+        ValueError: there aren't as many as are asked for.
+    """
+    if gpus is not None and gpus < 0:
+        raise ValueError(f"gpus counts from 0: {gpus}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        listed = [name for name in visible.split(",") if name and name != "-1"]
+        listed = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        if gpus is not None and gpus > len(listed):
+            raise ValueError(f"{gpus} GPUs, but CUDA_VISIBLE_DEVICES={visible} names {len(listed)}")
         return listed if gpus is None else listed[:gpus]
     if gpus is None:
         import glob

@@ -1,6 +1,8 @@
 """Where trials run: other processes, clusters, and processes that join; and an executor of the user's."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from sweep_helpers import TINY, results, sweep
@@ -48,6 +50,60 @@ def test_an_executor_of_the_users_is_named_like_any_other(tmp_path):
     assert begun != sorted(begun) and sorted(begun) == ["0", "1", "2", "3"]
     ran = sweep(tmp_path, *FOUR, "sweep.executor=locla", name="t")
     assert ran.code == 2 and "did you mean 'local'?" in ran.err
+
+
+WHERE = """
+import os
+
+import builder
+import torch
+
+
+@builder.register.layer
+class Where(torch.nn.Module):
+    '''Fails with the GPUs that its process sees, and its threads.'''
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.is_meta:
+            return x
+        raise RuntimeError(f"<{os.environ.get('CUDA_VISIBLE_DEVICES')}> with {torch.get_num_threads()} threads")
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "seen"), [(None, "2", {"0", "1"}), ("3,GPU-5,7", "2", {"3", "GPU-5"}), ("", "null", {""})]
+)
+def test_each_worker_has_a_gpu_of_its_own(visible, gpus, seen, tmp_path, monkeypatch):
+    """Declared ones: what a worker is told doesn't depend on whether there are any."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    (tmp_path / "where.py").write_text(WHERE)
+    executor = f"sweep.executor={{type: local, workers: 2, threads: 3, gpus: {gpus}}}"
+    where = ("+model.layers.where={type: Where}", "optimizer.lr=1e-2,1e-3", executor, "--import", "where.py")
+    ran = sweep(tmp_path, *where, "report=false")
+    assert ran.code == 1, ran.err
+    reasons = [row["reason"] for row in results(tmp_path).values()]
+    assert {reason.partition("<")[2].partition(">")[0] for reason in reasons} == seen, reasons
+    assert all("with 3 threads" in reason for reason in reasons)
+
+
+def test_more_gpus_than_there_are_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    ran = sweep(tmp_path, *FOUR, "sweep.executor={type: local, gpus: 2}")
+    assert ran.code == 2 and "2 GPUs, but CUDA_VISIBLE_DEVICES=0 names 1" in ran.err, ran.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_process_that_workers_are_forked_from_leaves_cuda_asleep():
+    """A process that has looked for GPUs can't be told any more which of them it has, and can't be forked."""
+    code = (
+        "import torch\n"
+        "def awake(*_): raise AssertionError('CUDA was asked')\n"
+        "torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = torch.cuda._lazy_init = awake\n"
+        "import builder.sweep.warm\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 
 
 @pytest.mark.slow
