@@ -117,9 +117,13 @@ class Shown:
         counts: dict[str, int] = {}
         for row in rows:
             counts[row.state] = counts.get(row.state, 0) + 1
-        table = Table(box=None, pad_edge=False, caption=counted(counts) + self._eta(), caption_justify="left")
-        for name in ("trial", "state", *(one.name for one in self._judged.objectives), "overrides", "s", ""):
-            table.add_column(name, overflow="ellipsis", no_wrap=name != "overrides")
+        table = Table(
+            box=None, pad_edge=False, expand=True, caption=counted(counts) + self._eta(), caption_justify="left"
+        )
+        for name in ("trial", "state", *(one.name for one in self._judged.objectives), "s"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("overrides", ratio=2, overflow="fold")
+        table.add_column("", ratio=1, overflow="ellipsis", no_wrap=True)  # why it failed, which may be long
         begun = [row for row in rows if row.state != "waiting"]
         shown = {row.number: row for row in [*best[:1], *begun[-ROWS:]]}
         for row in sorted(shown.values(), key=lambda one: one.number):
@@ -129,6 +133,6 @@ class Shown:
             style: Mapping[str, str] = {"failed": "red", "pruned": "dim", "running": "cyan"}
             mark = "best" if best and row.number == best[0].number and len(self._judged.objectives) == 1 else ""
             seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-            table.add_row(str(row.number), row.state, *cells, point_text(row.point), seconds, mark or row.reason or "",
+            table.add_row(str(row.number), row.state, *cells, seconds, point_text(row.point), mark or row.reason or "",
                           style="bold" if mark else style.get(row.state, ""))  # fmt: skip
         return table

@@ -7,8 +7,10 @@ import optuna
 import pytest
 
 from browser import needs_browser, opened, screenshot
+from builder.cli.sweep_shown import Shown
 from builder.errors import Origin
 from builder.sweep.book import Book
+from builder.sweep.driver import Judged
 from builder.sweep.objectives import Objective
 from builder.sweep.report import sweep_page
 from builder.sweep.results import best_rows
@@ -21,7 +23,7 @@ AXES = [
 ]
 
 
-def made(folder, modes, trials=12):
+def made(folder, modes, trials=12, why="why"):
     """A study whose values are a function of what was drawn; every fifth trial is pruned, the last one failed."""
     book = Book.create(f"sqlite:///{folder}/study.db", "s", modes, {"words": ["x"]})
     book.fill(AXES, trials, grid=False)
@@ -33,7 +35,7 @@ def made(folder, modes, trials=12):
         state = "failed" if number == trials - 1 else "pruned" if number % 5 == 4 else "complete"
         values = [value, 1 / (value + 1)][: len(modes)] if state == "complete" else None
         book.settle(
-            number, state, values, {"seconds": 1.5, "runs": [f"outputs/run{number}"], "reason": f"why {number}"}
+            number, state, values, {"seconds": 1.5, "runs": [f"outputs/run{number}"], "reason": f"{why} {number}"}
         )
     return book
 
@@ -69,6 +71,25 @@ def test_the_page_is_light_and_dark(tmp_path):
     path = page_of(tmp_path, ["min"])
     light, dark = (screenshot(path, tmp_path / f"{name}.png", dark=name == "dark") for name in ("light", "dark"))
     assert light.getpixel((5, 5)) == (0xF7, 0xF8, 0xFA) and dark.getpixel((5, 5)) == (0x12, 0x15, 0x1B)
+
+
+def test_the_table_of_a_running_sweep_keeps_its_columns_whatever_a_trial_says(tmp_path, monkeypatch, capsys):
+    book = made(tmp_path, ["min"], why="it failed " * 30)
+    book.fill(AXES, 14, grid=False)
+    book.claim(abandoned=False)
+    monkeypatch.setattr("builder.cli.sweep_shown.is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    with Shown(quiet=False) as shown:
+        judged = Judged((Objective("val/loss", "min"),), "val/loss", "min")
+        shown.watcher().begin(None, judged, book)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].split() == ["trial", "state", "val/loss", "s", "overrides"]
+    assert all(len(line) <= 100 for line in lines)
+    text = " ".join(lines)
+    assert "14 trials: 9 complete, 2 pruned, 1 failed, 1 running, 1 waiting" in text
+    best = next(line for line in lines if line.rstrip().endswith("best"))
+    assert best.split()[:2] == [str(best_rows(book.rows(), ["min"])[0].number), "complete"]
+    assert sum("optimizer.lr=" in line for line in lines) == 12
 
 
 def test_the_study_is_one_of_optuna_alone(tmp_path):
