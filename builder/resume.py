@@ -69,10 +69,9 @@ def resume(
     if not (run_dir / f"{CONFIG}.yaml").is_file():
         raise UsageError(f"{run_dir} has no {CONFIG}.yaml to go on with")
     if attempts.trained_together(run_dir):
-        name = f"{run_dir.parent.name}/{run_dir.name}"
         raise UsageError(
             f"{run_dir} was trained together with other trials (executor vmap): it has weights, but nothing to go on "
-            f"from\n  hint:     begin a new run with them: load=run:{name}@last"
+            f"from\n  hint:     begin a new run with them: load=run:{run_dir}@last"
         )
     before = compose(config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)
     after = compose(overrides, config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)

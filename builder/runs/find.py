@@ -19,7 +19,7 @@ _SHOWN = 5
 def runs_in(output_dir: pathlib.Path | str, *, only: str | None = None) -> list[pathlib.Path]:
     """All run folders `<output_dir>/<experiment>/<run>`, oldest first; none if the folder isn't there.
 
-    `only` is the one experiment whose runs are looked for.
+    `only` is the one experiment whose runs are looked for. A link to a run, such as a sweep's `best`, is no run.
 
     Raises:
         RunError: a folder can't be read.
@@ -28,7 +28,8 @@ def runs_in(output_dir: pathlib.Path | str, *, only: str | None = None) -> list[
     if not root.is_dir():
         return []
     experiments = _folders(root) if only is None else [root / only]
-    runs = [run for experiment in experiments for run in _folders(experiment) if (run / status.FILE).is_file()]
+    there = [run for experiment in experiments for run in _folders(experiment) if not run.is_symlink()]
+    runs = [run for run in there if (run / status.FILE).is_file()]
     return sorted(runs, key=lambda run: (run.name, str(run)))
 
 

@@ -1,11 +1,17 @@
 """Trials that train together, against the same trials trained one by one."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from sweep_helpers import TINY, results, sweep
 from torch import nn
 
+from builder.sweep.vmap_model import Together
 from builder.sweep.vmap_optim import clipped, has_rule, numbers_of, state_of, step_of
+from command_line import run
 
 EXACT = (*TINY, "model.args.dropout=0.0", "report=false", "trainer.precision=64-true", "trainer.max_epochs=3")
 
@@ -82,6 +88,49 @@ def test_a_run_of_several_is_an_ordinary_one(tmp_path):
         }
         ours, theirs = ((folder / "metrics.csv").read_text().splitlines() for folder in (ours, theirs))
         assert set(ours[0].split(",")) <= set(theirs[0].split(","))
+    row = results(together)[0]
+    found = run(together, "evaluate", row["run"], "--json")
+    assert found.code == 0, found.err
+    tested = json.loads((together / row["run"] / "status.json").read_text())["metrics"]
+    assert json.loads(found.out)["metrics"]["test/accuracy"] == pytest.approx(tested["test/accuracy"], abs=1e-6)
+    listed = run(together, "runs", "list", "outputs/sweeps/s", "--json")
+    assert {Path(one["folder"]).name for one in json.loads(listed.out)} == {
+        Path(row["run"]).name for row in results(together).values()
+    }
+    ran = run(together, "resume", row["run"])
+    assert ran.code == 2 and "was trained together with other trials (executor vmap)" in ran.err
+    assert f"load=run:{row['run']}@last" in ran.err
+    ran = run(together, "train", *EXACT, f"load=run:{row['run']}@last")
+    assert ran.code == 0, ran.err
+
+
+def test_pruned_trials_are_left_out_and_the_others_train_on_as_before(tmp_path):
+    """Which epochs a trial is judged by doesn't depend on the others here, so that both prune the same ones."""
+    pruner = "sweep.pruner={type: threshold, lower: 0.2}"
+    together, alone = both(tmp_path, "optimizer.lr=1e-2,1e-9,3e-3", "trainer.max_epochs=4", pruner)
+    ours, theirs = results(together), results(alone)
+    assert [row["state"] for row in ours.values()] == [row["state"] for row in theirs.values()]
+    assert [row["state"] for row in ours.values()] == ["complete", "pruned", "complete"]
+    assert ours[1]["reason"] == theirs[1]["reason"]
+    for number in (0, 2):
+        a, b = weights(together, ours[number]), weights(alone, theirs[number])
+        assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-9
+    first = (together / ours[1]["run"] / "metrics.csv").read_text()
+    assert "3," not in [line[:2] for line in first.splitlines()]  # it isn't logged once it is pruned
+    assert weights(together, ours[1]).keys() == weights(together, ours[0]).keys()
+
+
+def test_leaving_models_out_moves_what_is_left():
+    models = [nn.Linear(2, 1) for _ in range(3)]
+    before = [model.weight.detach().clone() for model in models]
+    trials = Together(
+        models, [SimpleNamespace(loss=SimpleNamespace(parts={}))] * 3,
+        lambda index, model: torch.optim.SGD(model.parameters(), 0.1), device=torch.device("cpu"), dtype=torch.float32,
+    )  # fmt: skip
+    trials.keep([0, 2])
+    trials.params["weight"].add_(1.0)
+    changed = [model.weight.detach() - old for model, old in zip(models, before, strict=True)]
+    assert [float(one.abs().max()) > 0.5 for one in changed] == [True, False, True]
 
 
 @pytest.mark.parametrize(
