@@ -11,8 +11,10 @@ import pytest
 from sweep_helpers import results
 
 from builder.errors import Origin
+from builder.runs.attempts import attempts
 from builder.sweep.book import Book
 from builder.sweep.space import Axis, Numbers
+from builder.training.positions import FOLDER
 from command_line import finish, run, start
 
 WORDS = (
@@ -75,6 +77,19 @@ def test_a_killed_sweep_is_resumed_to_its_total_with_the_same_trials(tmp_path, u
     ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
     assert ran.code == 0 and ran.out.startswith("6 trials: 6 complete"), ran.err
     check(tmp_path, untouched)
+
+
+def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
+    process = start(tmp_path, *WORDS, "sweep.trials=1", "trainer.max_epochs=60")
+    runs = tmp_path / "outputs/sweeps/s/digits_mlp"
+    wait_for(lambda: len(list(runs.glob(f"*/checkpoints/{FOLDER}/*.ckpt"))) > 1, process)
+    kill(process)
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    assert ran.code == 0 and ran.out.startswith("1 trial: 1 complete"), ran.err
+    (folder,) = runs.iterdir()
+    first, second = attempts(folder)
+    assert first["from"] is None and second["from"] is not None and 0 < second["epoch"] < 60
+    assert results(tmp_path)[0]["run"].endswith(folder.name)
 
 
 def test_a_sweep_that_was_killed_as_it_began_is_resumed(tmp_path):
