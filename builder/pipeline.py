@@ -40,38 +40,12 @@ from builder.training.sharding import Sharding, read_sharding
 from builder.training.trainer import read_trainer
 from builder.weights.digest import tensors_sha256
 from builder.weights.init_report import InitReport, init_report
-from builder.weights.init_report import lines as init_lines
 from builder.weights.initialise import Touched
 from builder.weights.load import LoadReport
 from builder.weights.load import load as load_weights
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `check` found; that it exists means that nothing is wrong."""
-
-    name: str
-    model: str
-    parameters: int
-    trainable: int
-    layers: int
-    train: int
-    val: int
-    test: int
-    steps_per_epoch: int
-    reports: Mapping[str, Any]
-    plans: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        head = (
-            f"{self.name}: fine. {self.model} with {self.parameters:,} parameters ({self.trainable:,} trainable) in "
-            f"{self.layers} layers; {self.train} / {self.val} / {self.test} samples to train / validate / test, "
-            f"{self.steps_per_epoch} steps an epoch"
-        )
-        return "\n".join([head, *self.plans])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,42 +62,6 @@ class TrainReport:
 
 class Followed(TrainReport):
     """The same in a process that follows the first one, which tells of it; `run` is of no use afterwards."""
-
-
-def check(composed: Composed) -> CheckReport:
-    """Everything up to the first training step, without training.
-
-    Raises:
-        ConfigError: something is wrong with the config; all faults of a station at once.
-    """
-    ready = prepare(composed)
-    composed = ready.composed
-    read_trainer(composed.values, ready.task, composed.origins)
-    read_sharding(composed.values["trainer"], ready.found.model, composed.origins)
-    model, data, initial = ready.found.model, ready.data, _planned(ready)
-    named, trainable = dict(model.named_parameters()), set(ready.plans.frozen.ever_trainable)
-    sizes = {split: len(next(iter(data.splits[split].values()))) if split in data.splits else 0
-             for split in ("train", "val", "test")}  # fmt: skip
-    return CheckReport(
-        name=composed.values["name"],
-        model=ready.definition.name,
-        parameters=sum(parameter.numel() for parameter in named.values()),
-        trainable=sum(parameter.numel() for name, parameter in named.items() if name in trainable),
-        layers=sum(1 for module in model.modules() if not list(module.children())),
-        steps_per_epoch=len(data.loader("train")),
-        reports={"init": initial.to_json(), **ready.plans.to_json()},
-        plans=[*_init_lines(ready, initial), *ready.plans.lines()],
-        **sizes,
-    )
-
-
-def _planned(ready: Prepared) -> InitReport:
-    """Which rule fills which parameter, without any values."""
-    touched = Touched()
-    model = construct(
-        ready.definition, {}, ready.data.facts.values, ready.found.sizes, torch.device("meta"), touched=touched
-    )
-    return init_report(model, touched)
 
 
 def train(
@@ -155,7 +93,7 @@ def train(
     sharding = read_sharding(values["trainer"], ready.found.model, composed.origins)
     model, initial, loaded = initialised(ready) if sharding is None or rank == 0 else _without_values(ready)
     if not quiet:
-        for line in (*_init_lines(ready, initial), *ready.plans.lines()):
+        for line in ready.lines(initial):
             print(line, file=sys.stderr)
         for note in loaded.notes:
             if note not in ready.plans.load.report().notes:  # what only the values tell
@@ -272,11 +210,6 @@ def _fit(
         callbacks=callbacks, context=context, position=position, sharding=sharding,
         on_lost=lambda reason: run.seal("failed", reason=reason),
     )  # fmt: skip
-
-
-def _init_lines(ready: Prepared, initial: InitReport) -> list[str]:
-    """How the weights begin, for people; nothing if there are no rules."""
-    return ["", *init_lines(initial)] if ready.definition.rules else []
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.optim import Optimizer
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path
@@ -76,10 +77,16 @@ def make_plans(model: nn.Module, values: Mapping[str, Any], origins: Origins, st
     loaded = None if sources is None else _told(faults, partial(plan, sources, model))
     frozen = _told(faults, lambda: resolve(read_freeze(values["freeze"], origins), model))
     trainable = None if frozen is None else frozen.ever_trainable
-    optimizer = _told(faults, lambda: build_optimizer(model, values["optimizer"], origins, trainable=trainable))
+    optimizer = _told(faults, lambda: _planned(model, values, origins, trainable))
     if sources is None or loaded is None or frozen is None or optimizer is None:
         raise ConfigError(*faults)
     return Plans(loaded, frozen, group_report(optimizer, model), steps, tuple(resolved(sources)))
+
+
+def _planned(
+    model: nn.Module, values: Mapping[str, Any], origins: Origins, trainable: Collection[str] | None
+) -> Optimizer:
+    return build_optimizer(model, values["optimizer"], origins, trainable=trainable, planned=True)
 
 
 def _told(faults: list[Fault], make: Callable[[], T]) -> T | None:

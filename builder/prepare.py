@@ -1,4 +1,7 @@
-"""The stations before training: from a config to data, the model's tree and sizes, task, and plans for its weights."""
+"""The stations before training: from a config to data, the model's tree and sizes, task, and plans for its weights.
+
+Loads no Lightning unless there are hooks.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,28 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from builder.config.compose import Composed
 from builder.data.load import Data
 from builder.errors import ConfigError
+from builder.explored import Explored, explored
 from builder.model.infer import Exploration
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import build_scheduler
 from builder.plans import Plans, length, make_plans
-from builder.preview import Explored, explored
+from builder.registry import Registry
+from builder.registry import metrics as registered_metrics
 from builder.runs.folder import check_name
-from builder.training.hooks.plan import PlannedHook, plan_hooks
-from builder.training.phase import try_out
 from builder.training.task import Task, read_task
+from builder.training.try_out import try_out
+from builder.weights.init_report import InitReport
+from builder.weights.init_report import lines as init_lines
+
+if TYPE_CHECKING:
+    from builder.training.hooks.plan import PlannedHook
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,13 @@ class Prepared(Explored):
     plans: Plans
     hooks: tuple[PlannedHook, ...] = ()
 
+    notes: tuple[object, ...] = ()
+    """What in the config says nothing, though it is no error."""
+
+    def lines(self, initial: InitReport) -> list[str]:
+        """How the weights begin, if there are rules for it, and the plans for them, for people."""
+        return [*(["", *init_lines(initial)] if self.definition.rules else []), *self.plans.lines()]
+
 
 def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     """All stations before training, up to the task and the optimiser of the model on the meta device.
@@ -41,23 +57,41 @@ def prepare(composed: Composed, *, quiet: bool = False) -> Prepared:
     Raises:
         ConfigError: something is wrong with the config.
     """
+    ready = planned(begun(composed))
+    for note in () if quiet else ready.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return ready
+
+
+def begun(composed: Composed) -> Explored:
+    """The stations up to the model.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
     check_name(composed.values["name"], composed.origins.of(("name",)))
-    ready = explored(composed)
+    return explored(composed)
+
+
+def planned(ready: Explored, metrics: Registry = registered_metrics) -> Prepared:
+    """The stations from the model on; `metrics` is where metrics are looked up.
+
+    Raises:
+        ConfigError: something is wrong with the config.
+    """
     composed, data, definition, found = ready.composed, ready.data, ready.definition, ready.found
     values, origins = composed.values, composed.origins
     inputs = {item.name: not item.optional for item in definition.inputs}
-    task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found))
+    task = read_task(values["task"], data.facts, inputs, origins, outputs=_outputs(found), metrics=metrics)
     _try_out(task, data, found)
     plans = make_plans(found.model, values, origins, length(values["trainer"], len(data.loader("train"))))
     schedule = build_scheduler(
-        build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable),
+        build_optimizer(found.model, values["optimizer"], origins, trainable=plans.frozen.ever_trainable, planned=True),
         values["scheduler"] or None, origins, metrics=task.metric_names(), steps=_steps(values["trainer"], plans.steps),
     )  # fmt: skip
     unused = _unused(data, task, values["task"])
     notes = (*data.notes, *ready.chosen, *unused, *plans.notes(), *(schedule.notes if schedule else ()))
-    for note in () if quiet else notes:
-        print(f"note: {note}", file=sys.stderr)
-    return Prepared(composed, data, definition, found, ready.chosen, task, plans, _hooks(ready, plans))
+    return Prepared(composed, data, definition, found, ready.chosen, task, plans, _hooks(ready, plans), notes)
 
 
 def _hooks(ready: Explored, plans: Plans) -> tuple[PlannedHook, ...]:
@@ -65,6 +99,8 @@ def _hooks(ready: Explored, plans: Plans) -> tuple[PlannedHook, ...]:
     found, values = ready.found, ready.composed.values
     if not values["hooks"]:
         return ()
+    from builder.training.hooks.plan import plan_hooks  # which imports Lightning
+
     sizes = [len(value) for value in found.inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
     return plan_hooks(
         values, ready.composed.origins, found.model,

@@ -83,6 +83,10 @@ class Registry:
         """
         return " ".join((inspect.getdoc(self.get(name)) or "").split("\n\n")[0].split())
 
+    def added(self, name: str) -> bool:
+        """Whether somebody else registered an object of that name; nothing is imported to see."""
+        return not self._loaded and name in self._entries
+
     def __contains__(self, name: object) -> bool:
         self._load()
         return name in self._entries

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from builder.check import check
 from builder.cli.main import main
 from builder.config.compose import compose
 from builder.config.saved import saved_yaml
 from builder.errors import ConfigError
-from builder.pipeline import check
 from builder.settle import settle
 
 MODEL = """\

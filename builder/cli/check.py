@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from builder.cli.collector import uncollected
 from builder.cli.options import Common, Json, Overrides, compose_of
 from builder.cli.output import print_json
 from builder.errors import BuilderError, ConfigError, Fault, dotted
@@ -17,8 +18,9 @@ def check(common: Common, overrides: Overrides = None, as_json: Json = False) ->
     All that is wrong is told at once, with exit code 2.
     """
     try:
-        composed = compose_of(common, overrides)
-        from builder.pipeline import check as run
+        with uncollected():
+            composed = compose_of(common, overrides)
+            from builder.check import check as run
 
         report = run(composed)
     except BuilderError as error:

@@ -50,7 +50,7 @@ def config(
 def _settled(composed: Composed) -> Composed:
     """The config as it is trained: with what suits the data, without the arguments that a changed type doesn't take."""
     if composed.open:
-        from builder.preview import fitted
+        from builder.explored import fitted
 
         composed, _, chosen = fitted(composed)
         for line in chosen:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.cli.collector import uncollected
 from builder.cli.options import Common, Json, Overrides, compose_of
 from builder.cli.output import print_json
 
@@ -32,9 +33,10 @@ def train(
         from builder.cli.sweep import run_sweep
 
         return run_sweep(common, overrides or [], as_json)
-    composed = compose_of(common, overrides)
-    from builder.pipeline import Followed
-    from builder.pipeline import train as run
+    with uncollected():
+        composed = compose_of(common, overrides)
+        from builder.pipeline import Followed
+        from builder.pipeline import train as run
 
     report = run(composed, quiet=common.quiet or as_json)
     if isinstance(report, Followed):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -69,9 +73,33 @@ def _load_sklearn(name: str) -> Any:
         raise ArgumentError(
             "name", "scikit-learn has no such data set", found=name, expected=" | ".join(sorted(loaders))
         )
+    if name == "digits" and "sklearn" not in sys.modules and (file := _digits_file()) is not None:
+        return _digits(file)
     load = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")
     # Unscaled: scikit-learn's own scaling of diabetes uses the rows that are test here.
     return load(scaled=False) if name == "diabetes" else load()
+
+
+def _digits_file() -> Path | None:
+    """The file of digits within scikit-learn, which takes as long to import as half of PyTorch; None if it moved."""
+    found = importlib.util.find_spec("sklearn")
+    folders = [] if found is None else found.submodule_search_locations or []
+    files = (Path(folder) / "datasets" / "data" / "digits.csv.gz" for folder in folders)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _digits(file: Path) -> dict[str, Any]:
+    """What `sklearn.datasets.load_digits` makes of its file: rows of 64 pixels and a class."""
+    with gzip.open(file, "rt") as lines:
+        rows = np.loadtxt(lines, delimiter=",")
+    return _Bunch(images=rows[:, :-1].reshape(-1, 8, 8), target=rows[:, -1].astype(int), target_names=np.arange(10))
+
+
+class _Bunch(dict[str, Any]):
+    """A mapping with its keys as attributes, as scikit-learn's."""
+
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__  # type: ignore[assignment]
 
 
 def _keep_classes(bunch: Any, name: str, classes: Sequence[int]) -> None:

@@ -15,6 +15,7 @@ from builder.errors import ConfigError, Fault, Path
 from builder.optim.combined import Combined
 from builder.optim.fits import check_fits
 from builder.optim.groups import Group, make_groups
+from builder.optim.light import light
 from builder.optim.rules import read_rules
 from builder.optim.state import keep_by_name
 from builder.select import NamedModel
@@ -32,6 +33,7 @@ def build_optimizer(
     path: Path = ("optimizer",),
     *,
     trainable: Collection[str] | None = None,
+    planned: bool = False,
 ) -> Optimizer:
     """The optimiser over the trainable parameters of `model`, each once, in the groups that the section says.
 
@@ -45,6 +47,7 @@ def build_optimizer(
         origins: where its values were written.
         path: the section's place in the config.
         trainable: first names of the parameters that are trained at some time; None for those that require a gradient.
+        planned: whether it is only looked at, and never takes a step.
 
     Raises:
         ConfigError: the section is wrong, or nothing is trainable.
@@ -60,26 +63,26 @@ def build_optimizer(
     faults = faults or check_fits(groups, named)
     if faults:
         raise ConfigError(*faults)
-    optimizer = _made(groups, rules.plain)
+    optimizer = _made(groups, rules.plain, planned)
     keep_by_name(optimizer, named.aliases)
     optimizer.notes = notes  # type: ignore[attr-defined]
     return optimizer
 
 
-def _made(groups: Sequence[Group], plain: bool) -> Optimizer:
+def _made(groups: Sequence[Group], plain: bool, planned: bool) -> Optimizer:
     """The optimiser of the groups; where there is nothing to tell apart, made as one would by hand."""
     by_type: dict[Any, list[Group]] = {}
     for group in groups:
         by_type.setdefault(group.rule.component.target, []).append(group)
-    made = [_one(each, plain) for each in by_type.values()]
+    made = [_one(each, plain, planned) for each in by_type.values()]
     return made[0] if len(made) == 1 else Combined(made)
 
 
-def _one(groups: Sequence[Group], plain: bool) -> Optimizer:
+def _one(groups: Sequence[Group], plain: bool, planned: bool) -> Optimizer:
     """One optimiser; arguments that differ between groups are those of the groups."""
     component = groups[-1].rule.component
     values = [{} if plain else group.values for group in groups]
-    optimizer = component.make(
+    optimizer = (light(component) if planned else component).make(
         [{"params": list(group.parameters.values()), **each} for group, each in zip(groups, values, strict=True)]
     )
     for param_group, group in zip(optimizer.param_groups, groups, strict=True):

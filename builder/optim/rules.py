@@ -16,6 +16,7 @@ from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Origin, Path, nearest
 from builder.optim.blame import culprit
 from builder.optim.layer_decay import LayerDecay, read_layer_decay
+from builder.optim.light import light
 from builder.registry import optimizers
 from builder.select import Selector, read_selector
 
@@ -215,7 +216,7 @@ def _values(
 
 
 def _defaults(component: Component) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = component.make([nn.Parameter(torch.empty(1, 1))]).defaults
+    found: Mapping[str, Any] = light(component).make([nn.Parameter(torch.empty(1, 1))]).defaults
     return found
 
 

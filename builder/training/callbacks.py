@@ -23,7 +23,7 @@ from builder.training.finite import NanGuard
 from builder.training.norms import ActivationNorms, ClipGradients, GradientNorms
 from builder.training.pictures import Pictures
 from builder.training.placed import PlacedCallback
-from builder.training.places import in_run, misplaced
+from builder.training.places import PROVIDED, in_run, misplaced
 from builder.training.profile import Profile
 from builder.training.progress import ProgressBar
 from builder.training.timing import Timing
@@ -74,7 +74,7 @@ def read_callbacks(
         if part is None:
             continue
         place = (*path, name)
-        component, more = read_component(callbacks, part, place, origins.of, provided=("dirpath", "monitor"))
+        component, more = read_component(callbacks, part, place, origins.of, provided=PROVIDED["callbacks"])
         faults += more
         if component is not None:
             components.append(component)

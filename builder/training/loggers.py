@@ -18,7 +18,7 @@ from builder.errors import Fault, Path
 from builder.registry import loggers
 from builder.training.csv_logger import CSVLogger
 from builder.training.metric_log import MetricLog, skip_again
-from builder.training.places import in_run, misplaced
+from builder.training.places import PROVIDED, in_run, misplaced
 from builder.training.store_loggers import MLFlowLogger, WandbLogger
 
 
@@ -125,7 +125,7 @@ def read_loggers(
     for name, part in (section or {}).items():
         if part is None:
             continue
-        component, more = read_component(loggers, part, (*path, name), origins.of, provided=("save_dir",))
+        component, more = read_component(loggers, part, (*path, name), origins.of, provided=PROVIDED["logger"])
         faults += more
         if component is not None:
             components.append(component)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric
 
-from builder.errors import Fault
-from builder.lang.guard import bounded
-from builder.training.raised import TermError, raised
+from builder.training.raised import metric_raised
 from builder.training.task import Task
 
 FOLD = 256
@@ -168,30 +166,7 @@ class Phase:
         try:
             return getattr(self.metrics[key], method)(*arguments)
         except Exception as error:  # whatever torchmetrics raises
-            place = self._task.metrics[key].component
-            names = {f"input {index}": argument for index, argument in enumerate(arguments, 1)}
-            raise raised(error, place.path, place.origin, names) from error
-
-
-def try_out(task: Task, batch: Mapping[str, Tensor], output: Any) -> Fault | None:
-    """What is wrong with loss, prediction and metrics of a task, found by computing them for one batch.
-
-    Args:
-        task: the task.
-        batch: tensors as the data set gives them.
-        output: what the model gives for the batch, or tensors of the same shapes and dtypes.
-    """
-    phase = Phase("train", task)
-    try:
-        with bounded():
-            values = task.names(batch, output)
-            phase.add(task.loss.function(values), values, len(next(iter(batch.values()))))
-            for key in phase.metrics:
-                phase._update(key)
-    except TermError as error:
-        # Whether a matrix can be decomposed depends on its values, which may be other ones here.
-        return None if isinstance(error.__cause__, torch.linalg.LinAlgError) else error.fault
-    return None
+            raise metric_raised(error, self._task.metrics[key].component, arguments) from error
 
 
 def metric_state(metric: Any) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from builder.errors import Fault, Origin, Path
 FOLDERS = ("dirpath", "save_dir", "root_dir", "dir")
 """Arguments of Lightning's callbacks and loggers that name a folder, for which the run folder stands otherwise."""
 
+PROVIDED = {"callbacks": ("dirpath", "monitor"), "logger": ("save_dir",)}
+"""Arguments that are filled in where a section leaves them out."""
+
 LIGHTNING = ("pytorch_lightning", "builder")
 """Packages whose components are held to this; what users write themselves goes where it likes."""
 

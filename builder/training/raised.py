@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from builder.catalog.component import Component
 from builder.errors import Fault, Origin, Path, RunError
 
 FIRST = ("output", "prediction", "target")
@@ -48,6 +49,12 @@ def raised(error: Exception, path: Path, origin: Origin, values: Mapping[str, An
         names = [name for name in names if name != "prediction"]
     shapes = ", ".join(text for name in names for text in _shapes(name, values[name]))
     return TermError(Fault(f"{type(error).__name__}: {first}", path, origin, _Text(shapes) if shapes else None))
+
+
+def metric_raised(error: Exception, component: Component, arguments: Sequence[Any]) -> TermError:
+    """The exception of a metric that was given `arguments`, as one for the user."""
+    names = {f"input {index}": argument for index, argument in enumerate(arguments, 1)}
+    return raised(error, component.path, component.origin, names)
 
 
 class _Text(str):

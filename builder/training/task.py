@@ -11,6 +11,8 @@ from torch import Tensor
 from builder.catalog.component import Component
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Path, nearest
+from builder.registry import Registry
+from builder.registry import metrics as registered_metrics
 from builder.training.loss import Loss, Values, read_loss
 from builder.training.made import complete, read_tensors
 from builder.training.raised import told
@@ -95,17 +97,19 @@ def read_task(
     path: Path = ("task",),
     *,
     outputs: Collection[str] | None = None,
+    metrics: Registry = registered_metrics,
 ) -> Task:
     """The task of the section `task:`.
 
     `model_inputs` are the model's inputs in `forward`'s order, each with whether it is required. `outputs` are the keys
-    of the model's output: none for a tensor, None if it isn't known yet what the model gives.
+    of the model's output: none for a tensor, None if it isn't known yet what the model gives. `metrics` is where
+    metrics are looked up.
 
     Raises:
         ConfigError: the section is wrong; all faults at once.
     """
     known_outputs = None if outputs is None else tuple(outputs)
-    reader = TaskReader(facts.values, tuple(facts.tensors), origins, known_outputs)
+    reader = TaskReader(facts.values, tuple(facts.tensors), origins, known_outputs, metrics)
     for key in section:
         if key not in KEYS:
             reader.fault(f"unknown key {key!r}", (*path, key), nearest=nearest(key, KEYS))
@@ -114,15 +118,15 @@ def read_task(
     prediction = _read_prediction(section.get("prediction", "output"), reader, (*path, "prediction"))
     loss = read_loss(section.get("loss"), ("output", "prediction", *reader.tensors), reader, (*path, "loss"))
     losses = ["loss", *_term_names(section.get("loss"))]
-    metrics = _read_metrics(section.get("metrics") or {}, losses, reader, (*path, "metrics"))
+    read = _read_metrics(section.get("metrics") or {}, losses, reader, (*path, "metrics"))
     phases = tuple(phase for phase in PHASES if facts.values.get(f"num_{phase}", 1))
     names = dict.fromkeys([*losses, *(section.get("metrics") or {})])  # with the faulty ones, not to tell of them twice
     known = [f"{phase}/{name}" for phase in phases for name in names]
     monitor = _read_monitor(section, known, phases, reader, path)
-    mode = _read_mode(section.get("mode"), monitor, metrics, reader, (*path, "mode"))
+    mode = _read_mode(section.get("mode"), monitor, read, reader, (*path, "mode"))
     if reader.faults or loss is None:
         raise ConfigError(*reader.faults)
-    return Task(inputs, loss, prediction, metrics, monitor, mode, phases, tensors)
+    return Task(inputs, loss, prediction, read, monitor, mode, phases, tensors)
 
 
 def _read_inputs(

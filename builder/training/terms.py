@@ -19,7 +19,7 @@ from builder.config.origin import Origins
 from builder.errors import ConfigError, Fault, Path, dotted, nearest
 from builder.lang.forward import Expression as Parsed
 from builder.lang.forward import parse_expression
-from builder.registry import functions, losses, metrics
+from builder.registry import Registry, functions, losses, metrics
 
 Expression = Callable[[Mapping[str, Any]], Any]
 """An expression of the config as a function of the named values."""
@@ -30,12 +30,14 @@ class TaskReader:
     """What formulas and expressions of a task may name, and the faults found so far.
 
     `outputs` are the keys of the model's output: none for a tensor, None if it isn't known what the model gives.
+    `metrics` is where metrics are looked up.
     """
 
     data: Mapping[str, Any]
     tensors: tuple[str, ...]
     origins: Origins
     outputs: tuple[str, ...] | None = None
+    metrics: Registry = metrics
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, message: str, path: Path, **details: Any) -> None:
@@ -94,7 +96,7 @@ class TaskReader:
 
     def metric(self, section: Any, path: Path) -> Component | None:
         """A registered metric, made once to see that it can be; None if it is wrong."""
-        component = self._component(metrics, section, path)
+        component = self._component(self.metrics, section, path)
         return None if component is None or self._made(component) is None else component
 
     def _component(self, registry: Any, section: Any, path: Path) -> Component | None:

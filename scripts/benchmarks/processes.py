@@ -14,7 +14,10 @@ from measure import Effort, Row
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 BUILDER = (PYTHON, "-m", "builder")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+KEPT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""The environment, in which Python keeps what it compiles, as it does for users: what isn't kept would be compiled by
+ours alone, since installed packages are compiled when they are installed."""
+ENVIRONMENT = KEPT | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
 
 
 def seconds(command: Sequence[str], folder: Path) -> float:

@@ -40,9 +40,11 @@ def pipeline(monkeypatch, tmp_path):
             raise stand_in.answer
         return stand_in.answer
 
-    stand_in.train = stand_in.check = answer
+    checker = ModuleType("builder.check")
+    stand_in.train = checker.check = answer
     composer.compose = lambda overrides=(), **more: (tuple(overrides), more)
     monkeypatch.setitem(sys.modules, "builder.pipeline", stand_in)
+    monkeypatch.setitem(sys.modules, "builder.check", checker)
     monkeypatch.setitem(sys.modules, "builder.config.compose", composer)
     monkeypatch.chdir(tmp_path)
     return stand_in

@@ -13,11 +13,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from builder import build
+from builder.check import check
 from builder.config.compose import compose
 from builder.errors import BuilderError
 from builder.lang import guard
 from builder.model import make
-from builder.pipeline import check, train
+from builder.pipeline import train
 
 SECONDS = 20
 """The most that an attack may take, on a busy machine; most take a tenth of one."""

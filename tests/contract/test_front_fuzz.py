@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builder.check import check
 from builder.config.compose import compose, shipped_configs
 from builder.config.folders import blocks
 from builder.config.origin import Origins
@@ -20,7 +21,6 @@ from builder.lang import guard
 from builder.model import make
 from builder.model.infer import explore
 from builder.model.read import read_definition
-from builder.pipeline import check
 
 SECONDS = 30
 """The most that one config may take on a busy machine; a whole model of the zoo takes one or two."""

@@ -3,8 +3,8 @@
 import pytest
 
 from builder import ConfigError
+from builder.check import check
 from builder.config.compose import compose
-from builder.pipeline import check
 
 MODEL = """
 args: {width: 8, copies: 2}

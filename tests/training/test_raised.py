@@ -4,9 +4,9 @@ from training_helpers import TASK, mlp, train, wine
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError, Origin, RunError
-from builder.training.phase import try_out
 from builder.training.task import read_task
 from builder.training.trainer import read_trainer
+from builder.training.try_out import try_out
 
 ORIGINS = Origins({("task", "loss"): Origin("task.yaml", 3), ("task", "metrics", "accuracy"): Origin("task.yaml", 5)})
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from measure import Effort, Row
 
 from builder import build
+from builder.check import check
 from builder.config.compose import compose
 from builder.config.model_file import ModelFile
 from builder.inspect.table import lines
-from builder.pipeline import check
 from builder.preview import describe_model
 
 TITLE = "the exponent with which time grows from 1,000 to 10,000 layers / 1"
