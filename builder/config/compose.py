@@ -127,16 +127,17 @@ def _listed(
     overrides: Sequence[str], config_name: str, folders: tuple[Path, ...], fits: Mapping[str, str]
 ) -> tuple[DefaultsList, dict[str, str | None]]:
     """The defaults list, and the groups that nobody chose; the faults of overrides and of files are raised together."""
-    from builder.config.defaults_list import compose_list
+    from builder.config.defaults_list import Repository, compose_list
 
     faults: list[Fault] = []
+    repository = Repository(folders)
     parsed = override_module.parse(overrides, faults)
     try:
-        listed = compose_list(config_name, parsed, folders)
+        listed = compose_list(config_name, parsed, repository)
         found = {**fits_module.stated(listed, folders), **fits}
         known = {group: choice for group, choice in found.items() if choice is not None}
         if known:
-            listed = compose_list(config_name, fits_module.chosen(parsed, known), folders)
+            listed = compose_list(config_name, fits_module.chosen(parsed, known), repository)
     except ConfigError as error:
         raise ConfigError(*faults, *error.faults) from None
     if faults:

@@ -61,6 +61,10 @@ class DefaultsList:
     open: frozenset[str] = frozenset()
 
 
+_EMPTY = OmegaConf.create()
+"""Stands for the content of a config, which is merged elsewhere: making one takes as long as reading a small file."""
+
+
 class _TooMany(Exception):
     """Defaults lists without an end."""
 
@@ -74,6 +78,10 @@ class Repository(ConfigRepository):
         self.documents: dict[str, Document] = {}
         self.faults: list[Fault] = []
         self._results: dict[str, ConfigResult | None] = {}
+        self._loads = 0
+
+    def begin(self) -> None:
+        """Count from the beginning: another defaults list is made."""
         self._loads = 0
 
     def load_config(self, config_path: str) -> ConfigResult | None:
@@ -117,9 +125,9 @@ class Repository(ConfigRepository):
         return ConfigResult(
             provider="builder",
             path=str(path),
-            config=OmegaConf.create(),
+            config=_EMPTY,
             header={"package": header.get("package")},
-            defaults_list=self._create_defaults_list(config_path, OmegaConf.create(defaults)),
+            defaults_list=self._create_defaults_list(config_path, OmegaConf.create(defaults)) if defaults else [],
         )
 
 
@@ -172,18 +180,18 @@ def _problem_of_name(name: Any) -> str | None:
     return None
 
 
-def compose_list(config_name: str, overrides: Sequence[Override], search_path: Sequence[Path]) -> DefaultsList:
-    """The defaults list of a primary config under overrides.
+def compose_list(config_name: str, overrides: Sequence[Override], repository: Repository) -> DefaultsList:
+    """The defaults list of a primary config under overrides, of files that the repository reads once.
 
     Raises:
         ConfigError: a config, group or choice doesn't exist, a file is wrong, or the lists contradict one another.
     """
-    repository = Repository(search_path)
+    repository.begin()
     rules = [override for override in overrides if _is_list_of_values(override)]
     overrides = [_deselecting(override, repository) for override in overrides if override not in rules]
     faults = _choice_faults(overrides, repository)
     if not repository.config_exists(config_name):
-        faults.append(_no_primary(config_name, search_path))
+        faults.append(_no_primary(config_name, repository.search_path))
     if faults:
         raise ConfigError(*faults)
     try:
