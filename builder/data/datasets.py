@@ -99,7 +99,7 @@ class _Bunch(dict[str, Any]):
     """A mapping with its keys as attributes, as scikit-learn's."""
 
     __getattr__ = dict.__getitem__
-    __setattr__ = dict.__setitem__  # type: ignore[assignment]
+    __setattr__ = dict.__setitem__
 
 
 def _keep_classes(bunch: Any, name: str, classes: Sequence[int]) -> None:

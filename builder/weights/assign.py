@@ -40,7 +40,8 @@ def unset(model: nn.Module) -> list[str]:
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
         for name, value in module.__dict__.items()
-        if name not in ("_parameters", "_buffers", "_modules") and any(tensor.is_meta for tensor in _tensors(value))
+        if isinstance(value, Tensor | dict | list | tuple) and name not in ("_parameters", "_buffers", "_modules")
+        if any(tensor.is_meta for tensor in _tensors(value))
     ]
     return [*state, *plain]
 

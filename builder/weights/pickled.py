@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from builder.weights.entries import DAMAGED_ZIP, Entry, WeightsError, WeightsFile
+from builder.weights.mapped import NotOrdinary, read_mapped
 from builder.weights.wrapped import LIGHTNING, Found, find_state, tensors_in
 
 WAY_OUT = (
@@ -71,6 +73,9 @@ def load_tree(path: pathlib.Path) -> Any:
     """
     is_zip = _is_zip(path)
     try:
+        if is_zip:
+            with contextlib.suppress(NotOrdinary, *DAMAGED_ZIP):  # of which torch says what is wrong
+                return read_mapped(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how it was written, which says nothing of what is in it
             return _load(path, is_zip)
