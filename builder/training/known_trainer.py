@@ -49,6 +49,7 @@ FINE: dict[str, Callable[[Any], bool]] = {
     "enable_progress_bar": _one_of(True, False),
     "enable_model_summary": _one_of(True, False),
     "shard": _one_of(None),
+    "compile": _one_of(False),
 }
 """By argument: the values that are surely fine, together with any of the others."""
 PRECISIONS = (None, 32, "32", "32-true")

@@ -130,7 +130,7 @@ def test_lightning_takes_the_arguments_that_it_is_known_to_take(name):
 
 
 def test_each_argument_that_is_known_is_tried():
-    assert VALUES.keys() | {"shard"} == FINE.keys()
+    assert VALUES.keys() | {"shard", "compile"} == FINE.keys()
 
 
 @pytest.mark.parametrize(
