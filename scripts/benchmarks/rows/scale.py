@@ -29,7 +29,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     sizes = SIZES if effort.full else (2, 4, 8, 16)
     for form in (listed, repeated):
         for what, call in (("build", build), ("infer", _inferred), ("show", _shown), ("check", _checked)):
-            taken = [_seconds(call, form(size), 1.0 if effort.full else 0.0) for size in sizes]
+            taken = [_seconds(call, form(size), 3.0 if effort.full else 0.0) for size in sizes]
             per_layer = ", ".join(f"{1e6 * each / size:.0f}" for each, size in zip(taken, sizes, strict=True))
             exponent = math.log(taken[-1] / taken[-2]) / math.log(sizes[-1] / sizes[-2])
             yield Row(f"{form.__name__}, {what}: {per_layer} µs a layer", 1.1, (exponent,), (1.0,), unit="")
