@@ -1,4 +1,4 @@
-"""What Lightning's Trainer is known to take, on a machine that trains on its CPU alone, without importing it."""
+"""What Lightning's Trainer is known to take where a CPU trains, without importing it."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ FINE: dict[str, Callable[[Any], bool]] = {
 PRECISIONS = (None, 32, "32", "32-true")
 
 
+def _has_more_than_its_cpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available() or bool(importlib.util.find_spec("torch_xla"))
+
+
 def require_fine(arguments: Mapping[str, Any]) -> None:
     """See that Lightning would surely make a Trainer of these arguments.
 
@@ -63,7 +67,7 @@ def require_fine(arguments: Mapping[str, Any]) -> None:
     """
     if any(name.startswith(BEGINNINGS) or name in VARIABLES for name in os.environ):
         raise NotKnown("processes that somebody else starts")
-    if torch.cuda.is_available() or torch.backends.mps.is_available() or importlib.util.find_spec("torch_xla"):
+    if arguments.get("accelerator", "auto") != "cpu" and _has_more_than_its_cpu():
         raise NotKnown("a machine with more than its CPU")
     given = dict(arguments)
     precision = settled_precision(given.pop("precision", None), given.get("accelerator", "auto"))

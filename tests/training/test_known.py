@@ -143,6 +143,14 @@ def test_other_arguments_are_left_to_lightning(arguments):
         require_trainer(arguments)
 
 
+def test_with_a_gpu_only_the_choice_of_the_cpu_is_known(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    require_trainer({"accelerator": "cpu"})
+    for arguments in ({}, {"accelerator": "auto"}):
+        with pytest.raises(NotKnown, match="more than its CPU"):
+            require_trainer(arguments)
+
+
 def test_nothing_is_known_where_somebody_else_starts_processes(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "2")
     with pytest.raises(NotKnown, match="somebody else"):
