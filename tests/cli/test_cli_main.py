@@ -42,6 +42,7 @@ def pipeline(monkeypatch, tmp_path):
 
     checker = ModuleType("builder.check")
     stand_in.train = checker.check = answer
+    stand_in.Followed = type("Followed", (Report,), {})
     composer.compose = lambda overrides=(), **more: (tuple(overrides), more)
     monkeypatch.setitem(sys.modules, "builder.pipeline", stand_in)
     monkeypatch.setitem(sys.modules, "builder.check", checker)
