@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def resume(
         raise ConfigError(Fault("a sharded run can't be gone on with", place, after.origins.of(place), hint=hint))
     if followed() is not None:
         return _followed(after, started)
+    _refuse_launchers(run_dir)
     with Run(run_dir, sys.argv, again=True) as run:
         assert run.before is not None
         if run.before.state == "finished" and not _more(found):
@@ -103,6 +105,24 @@ def resume(
         except (CannotGoOn, ConfigError):
             run.restore()
             raise
+
+
+def _refuse_launchers(run_dir: Path) -> None:
+    """Refuse to be one of several processes that somebody else started: none of them could say which one leads.
+
+    Raises:
+        UsageError: it is.
+    """
+    for launcher, rank, size, alone in (
+        ("torchrun", "RANK", "WORLD_SIZE", ""),
+        ("SLURM", "SLURM_PROCID", "SLURM_NTASKS", "env -u SLURM_NTASKS "),
+    ):
+        count = os.environ.get(size, "")
+        if rank in os.environ and count.isdigit() and int(count) > 1:
+            raise UsageError(
+                f"{launcher} starts {count} processes, and a run is gone on with by one, "
+                f"which starts the others itself: {alone}builder resume {run_dir}"
+            )
 
 
 def _followed(composed: Composed, started: float) -> TrainReport:

@@ -218,3 +218,24 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_step(tmp_path):
     for path in (found / "checkpoints").rglob("*.ckpt"):
         saved = torch.load(path, weights_only=True)["state_dict"]
         assert all(torch.isfinite(value).all() for value in saved.values())
+
+
+@pytest.mark.parametrize(
+    ("variables", "alone"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "2"}, ""),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, "env -u SLURM_NTASKS "),
+    ],
+)
+def test_processes_that_others_start_are_refused_before_they_wait_for_each_other(short, monkeypatch, variables, alone):
+    before = (short / "status.json").read_bytes()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ran = resumed(short, "trainer.max_epochs=3")
+    assert ran.code == 2
+    launcher = "SLURM" if alone else "torchrun"
+    assert ran.err == (
+        f"error: {launcher} starts 2 processes, and a run is gone on with by one, which starts the others itself: "
+        f"{alone}builder resume {short}\n"
+    )
+    assert (short / "status.json").read_bytes() == before
