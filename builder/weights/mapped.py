@@ -16,7 +16,6 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
@@ -46,22 +45,20 @@ class _Stored:
         self.arguments = arguments
 
 
-@dataclass(frozen=True, slots=True)
-class _Storage:
-    """The name of a storage class in a file."""
-
-    dtype: torch.dtype
-
-
-_KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _Stored,
-    **{("torch", name): _Storage(dtype) for name, dtype in STORAGES.items()},
-}
-
-
 class _Reader(pickle.Unpickler):
-    """Knows the names above and no others."""
+    """Knows a few names and no others.
+
+    A pickle may set attributes of what it names. So it gets nothing that outlives the reading and can be changed:
+    dtypes and OrderedDict can't be, and the function that describes tensors is of this reader alone.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self._known: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _Stored(*arguments),
+            **{("torch", name): dtype for name, dtype in STORAGES.items()},
+        }
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name of the file.
@@ -70,16 +67,16 @@ class _Reader(pickle.Unpickler):
             NotOrdinary: nothing does.
         """
         try:
-            return _KNOWN[module, name]
+            return self._known[module, name]
         except KeyError:
             raise NotOrdinary(f"{module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         """What is said of a storage: its dtype, its member of the archive, how many numbers it holds."""
-        kind, storage, key, _, count = pid
-        if kind != "storage" or not isinstance(storage, _Storage) or not isinstance(key, str):
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
             raise NotOrdinary("a reference to something else than a storage")
-        return storage.dtype, key, count
+        return dtype, key, count
 
 
 def read_mapped(path: pathlib.Path) -> Any:

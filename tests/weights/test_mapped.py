@@ -145,6 +145,20 @@ def test_a_hostile_file_runs_nothing_and_ends(tmp_path, content, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "name", ["torch._utils\n_rebuild_tensor_v2", "torch\nFloatStorage", "collections\nOrderedDict"]
+)
+@pytest.mark.parametrize("attribute", ["arguments", "dtype", "__init__", "__setstate__", "__code__", "__class__"])
+def test_a_hostile_file_changes_nothing_of_how_others_are_read(tmp_path, name, attribute):
+    size = len(attribute).to_bytes(4, "little")
+    set_it = b"\x80\x02c" + name.encode() + b"\nN}X" + size + attribute.encode() + b"K\x01s\x86b."
+    ordinary = {"weight": torch.ones(2), "double": torch.ones(2).double()}
+    hostile = rewritten(saved(tmp_path / "hostile.pt", ordinary), lambda _: set_it)
+    with pytest.raises(NotOrdinary):
+        read_mapped(hostile)
+    assert_same(read_mapped(saved(tmp_path / "file.pt", ordinary)), ordinary)
+
+
 def test_a_list_that_is_shared_a_thousandfold_is_looked_at_once(tmp_path):
     inner = []
     for _ in range(60):
