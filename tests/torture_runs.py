@@ -1,7 +1,8 @@
 """Runs that are killed with SIGKILL wherever they may be, resumed, and compared with one that was never stopped.
 
 A process is forked for each attempt from one that has imported all and prepared the config. It counts places in training:
-every hook of every callback, every write, sync and rename of a file; and kills itself at the one it is given.
+every hook of every callback, every write, sync and rename of a file; and kills itself at the one it is given. Or it is
+killed after some time. Of several processes that train together one is killed so, or all are.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ from builder import pipeline, resume
 from builder.config.compose import compose
 from builder.runs import attempts
 from builder.training import fit, metric_log, positions
+from torture_ranks import Ranks
 
 HOOKS = [
     name for name in dir(Callback) if name.startswith("on_") and name not in ("on_exception", "on_load_checkpoint")
@@ -33,6 +36,7 @@ BASE = (
 )  # fmt: skip
 
 SMALL_BATCHES = ("data.batch_size=64", "callbacks.resume.every_n_steps=7")
+RANKS = ("trainer=ddp", "trainer.accelerator=cpu")
 ROWS = {
     "a checkpoint every other step": (),
     "every step": ("callbacks.resume.every_n_steps=1", "callbacks.resume.every_n_epochs=null"),
@@ -59,11 +63,28 @@ ROWS = {
     "thawed by epoch and step": (
         "freeze=[{select:body.0,until:{step:7}},{select:body.1,until:{epoch:1}}]",
     ),
+    "written in the background": ("callbacks.resume.background=true",),
+    "written in the background, each step, two workers": (
+        "callbacks.resume.background=true", "callbacks.resume.every_n_steps=1", "data.num_workers=2",
+    ),
+    "two processes": (*RANKS, "trainer.devices=2"),
+    "two processes, of 3 batches, written in the background": (
+        *RANKS, "trainer.devices=2", "trainer.accumulate_grad_batches=3", "callbacks.resume.background=true",
+    ),
+    "three processes, static buckets": (*RANKS, "trainer.devices=3", "trainer.strategy=ddp_find_unused_parameters_true"),
     "pictures, BatchNorm, clipping": (
         "model=cnn", "model.args.channels=4", "model.args.depth=1", "trainer.gradient_clip_val=0.5", "trainer.max_epochs=2",
     ),
 }  # fmt: skip
 """Configs under torture."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """At which place, and of which process; None for all of them."""
+
+    at: int
+    rank: int | None = 0
 
 
 @dataclass
@@ -73,13 +94,16 @@ class Chaos:
     at: int | None = None
     places: list[str] = field(default_factory=list)
     on: bool = False
+    with_it: list[int] = field(default_factory=list)
+    """Processes that are killed before this one."""
 
     def __call__(self, place):
         if not self.on:
             return
         self.places.append(place)
         if self.at is not None and len(self.places) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            for pid in (*self.with_it, os.getpid()):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Places(Callback):
@@ -117,6 +141,7 @@ def watched(chaos):
         return result
 
     def make_trainer(parts, task, run_dir, origins, *, quiet=False, callbacks=()):
+        chaos.on = True
         trainer = make(parts, task, run_dir, origins, quiet=quiet, callbacks=callbacks)
         trainer.callbacks.insert(0, Places(chaos, "first"))
         trainer.callbacks.append(Places(chaos, "last"))
@@ -159,7 +184,7 @@ class _HalfWrites:
 
 
 class Row:
-    """A config under torture: its reference run, and the places of that."""
+    """A config under torture: its reference run, and the places of that, of each process."""
 
     def __init__(self, folder, name, *overrides):
         self.folder, self.name = Path(folder) / name, name
@@ -169,29 +194,33 @@ class Row:
         torch.set_num_threads(1)
         self.composed = compose((*self.overrides, f"output_dir={self.folder / 'reference'}"))
         self.ready = pipeline.prepare(self.composed, quiet=True)
-        self.places = self._reference()
+        devices = self.composed.values["trainer"].get("devices")
+        self.count = devices if isinstance(devices, int) else 1
+        begun = time.monotonic()
+        code = self._wait(self._fork(self.folder / "reference", tell=True))
+        self.seconds = time.monotonic() - begun
+        assert code == 0, self._said()
+        self.reference = one_run(self.folder / "reference")
+        self.places = [json.loads((self.folder / f"places_{rank}.json").read_text()) for rank in range(self.count)]
         self.kills = 0
 
-    def _reference(self):
-        chaos = Chaos()
-        code = self._wait(self._fork(self.folder / "reference", chaos, tell=True))
-        assert code == 0, (self.folder / "output.txt").read_text()
-        self.reference = one_run(self.folder / "reference")
-        return json.loads((self.folder / "places.json").read_text())
-
-    def killed(self, *ats):
-        """What differs after being killed at these places in turn and resumed each time; None for nothing."""
-        output = self.folder / f"killed_{'_'.join(map(str, ats))}"
-        for at in (*ats, None):
-            code = self._wait(self._fork(output, Chaos(at)))
+    def killed(self, *kills):
+        """What differs after these kills, each resumed; None for nothing."""
+        output = self.folder / f"killed_{random.getrandbits(64):x}"
+        for kill in (*kills, None):
+            code = self._wait(self._fork(output, kill), kill)
             if code == 0:
                 break
-            if code != -signal.SIGKILL:
-                return f"exit {code}: " + (self.folder / "output.txt").read_text()[-2000:]
+            lost = isinstance(kill, Kill) and kill.rank and code in (1, 99) and "SIGKILL" in self._said()
+            if code != -signal.SIGKILL and not lost:
+                return f"exit {code}: " + self._said()[-2000:]
             self.kills += 1
         return "; ".join(differences(self.reference, one_run(output))) or None
 
-    def _fork(self, output, chaos, tell=False):
+    def _said(self):
+        return (self.folder / "output.txt").read_text()
+
+    def _fork(self, output, kill=None, tell=False):
         pid = os.fork()
         if pid:
             return pid
@@ -199,31 +228,50 @@ class Row:
             file = os.open(self.folder / "output.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
-            self._attempt(output, chaos)
-            if tell:
-                (self.folder / "places.json").write_text(json.dumps(chaos.places))
+            self._attempt(output, kill, tell)
             os._exit(0)
         except BaseException:
             traceback.print_exc(file=sys.stderr)
             sys.stderr.flush()
             os._exit(99)
 
-    def _attempt(self, output, chaos):
-        pipeline.prepare = resume.prepare = lambda composed, quiet=False: self.ready
-        with watched(chaos):
-            run = one_run(output)
-            if run is None:
-                values = {**self.composed.values, "output_dir": str(output)}
-                composed = type(self.composed)(**{**_fields(self.composed), "values": values})
-                pipeline.prepare = lambda _, quiet=False: type(self.ready)(
-                    **{**_fields(self.ready), "composed": composed}
-                )
-                pipeline.train(composed, quiet=True)
-            else:
-                resume.resume(run, quiet=True)
+    def _attempt(self, output, kill, tell):
+        again, chaos = one_run(output) is not None, self._chaos(kill, 0)
+        if self.count > 1:
+            ranks = Ranks(self.count, lambda rank: self._do(output, again, self._chaos(kill, rank), rank, tell))
+            chaos.with_it = list(ranks.pids.values()) if isinstance(kill, Kill) and kill.rank is None else []
+        self._do(output, again, chaos, 0, tell)
 
     @staticmethod
-    def _wait(pid):
+    def _chaos(kill, rank):
+        return Chaos(kill.at if isinstance(kill, Kill) and rank == (kill.rank or 0) else None)
+
+    def _do(self, output, again, chaos, rank, tell):
+        """What one process does."""
+        pipeline.prepare = resume.prepare = lambda composed, quiet=False: self.ready
+        with watched(chaos):
+            if again:
+                resume.resume(one_run(output), quiet=True)
+            else:
+                values = {**self.composed.values, "output_dir": str(output)}
+                composed = type(self.composed)(**{**_fields(self.composed), "values": values})
+                ready = type(self.ready)(**{**_fields(self.ready), "composed": composed})
+                pipeline.prepare = lambda _, quiet=False: ready
+                pipeline.train(composed, quiet=True)
+        if tell:
+            (self.folder / f"places_{rank}.json").write_text(json.dumps(chaos.places))
+
+    @staticmethod
+    def _wait(pid, kill=None):
+        """The exit code; a kill that is a number is a time in seconds."""
+        end = time.monotonic() + kill if isinstance(kill, float) else None
+        while end is not None and time.monotonic() < end:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        if end is not None:
+            os.kill(pid, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -312,26 +360,37 @@ def events(run):
     return {tag: [(one.step, one.value) for one in read.Scalars(tag)] for tag in sorted(read.Tags()["scalars"])}
 
 
-def choose(places, count, chains, seed=0, kinds=True):
-    """Numbers of places to kill at: one of each kind, `count` at random, and `chains` of three."""
+def choose(row, count, chains, seed=0, kinds=True):
+    """Kills: one at a place of each kind, `count` at random places, half as many at random times, chains of three."""
     chance = random.Random(seed)
     by_kind = {}
-    for number, place in enumerate(places, 1):
+    for number, place in enumerate(row.places[0], 1):
         by_kind.setdefault(place, []).append(number)
-    chosen = [(chance.choice(numbers),) for numbers in by_kind.values()] if kinds else []
-    chosen += [(chance.randint(1, len(places)),) for _ in range(count)]
-    return chosen + [tuple(chance.randint(1, len(places) // 2) for _ in range(3)) for _ in range(chains)]
+    chosen = [(Kill(chance.choice(numbers)),) for numbers in by_kind.values()] if kinds else []
+    turns = [None, *range(row.count)] if row.count > 1 else [0]
+    for number in range(count + 3 * chains):
+        rank = turns[number % len(turns)]
+        most = len(row.places[rank or 0]) // (1 if number < count else 2)
+        chosen.append((Kill(chance.randint(1, most), rank),))
+    chained = [kill for (kill,) in chosen[len(chosen) - 3 * chains :]] if chains else []
+    chosen = chosen[: len(chosen) - len(chained)] + [(chance.uniform(0.1, 1) * row.seconds,) for _ in range(count // 2)]
+    return chosen + [tuple(chained[index : index + 3]) for index in range(0, len(chained), 3)]
 
 
 def tortured(name, seed=0, full=True):
     """How a row of `ROWS` does: scenarios, kills, those that ended the same, and what was wrong with the others."""
     with tempfile.TemporaryDirectory() as folder:
         row = Row(folder, "row", *ROWS[name])
-        singles, chains = (14, 6) if full else (1, 1)
-        todo = choose(row.places, singles, chains, seed, kinds=full and seed == 0)
-        wrong = [
-            f"killed at {[f'{at} {row.places[at - 1]}' for at in ats]}: {found}"
-            for ats in todo
-            if (found := row.killed(*ats))
-        ]
+        todo = choose(row, *((12, 6) if full else (1, 1)), seed, kinds=full and seed == 0)
+        wrong = [f"{_told(row, kills)}: {found}" for kills in todo if (found := row.killed(*kills))]
         return len(todo), row.kills, len(todo) - len(wrong), wrong
+
+
+def _told(row, kills):
+    """Where it was killed, in words."""
+    said = [
+        f"after {kill:.2f} s" if isinstance(kill, float) else
+        f"{'all' if kill.rank is None else f'process {kill.rank}'} at {kill.at} {row.places[kill.rank or 0][kill.at - 1]}"
+        for kill in kills
+    ]  # fmt: skip
+    return f"killed {', then '.join(said)}"

@@ -90,6 +90,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "every_n_steps": "optimiser steps between two",
         "every_n_epochs": "epochs between two",
         "every_seconds": "seconds between two",
+        "background": "whether training goes on while one is written",
         "keep": "how many of them stay",
         "rows": "which samples are shown",
         "count": "how many samples are shown",

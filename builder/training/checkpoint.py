@@ -17,6 +17,8 @@ from builder.training import positions
 
 POSITION = "position"
 """The option that makes a checkpoint one to go on from; its value is called with the path of the file."""
+WRITER = "writer"
+"""The option beside it with a `BackgroundWriter`; None to write at once."""
 PLAIN = (Tensor, str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
 
 
@@ -33,10 +35,14 @@ class CheckpointFile(CheckpointIO):
             RunError: it holds something that couldn't be read back with `weights_only=True`, or can't be written.
         """
         check_plain(checkpoint)
-        if storage_options is not None and POSITION in storage_options:
-            storage_options[POSITION](positions.save(checkpoint, Path(path)))
-        else:
+        if storage_options is None or POSITION not in storage_options:
             write_file(Path(path), partial(torch.save, checkpoint))
+            return
+        written, writer = storage_options[POSITION], storage_options[WRITER]
+        if writer is None:
+            written(positions.save(checkpoint, Path(path)))
+        else:
+            writer.begin(checkpoint, lambda copied: written(positions.save(copied, Path(path))))
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read the checkpoint at `path`, with `weights_only=True` whatever is asked for."""

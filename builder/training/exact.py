@@ -16,11 +16,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, WeightAveraging
-from torch import Tensor, distributed
 
+from builder.errors import RunError
 from builder.training import positions
+from builder.training.background import BackgroundWriter
 from builder.training.base_rates import put_base_rates
-from builder.training.checkpoint import POSITION
+from builder.training.checkpoint import POSITION, WRITER
 from builder.training.fingerprint import Context, fingerprint
 from builder.training.finite import check_parameters
 from builder.training.loggers import positions_of
@@ -40,6 +41,8 @@ from builder.training.loop_state import (
     restart_validation,
 )
 from builder.training.metric_log import MetricLog
+from builder.training.moved import forget_later_files, moved
+from builder.training.ranks import anywhere, from_all
 from builder.training.signals import Stop, Stopped
 
 BATCH, VALIDATION, END = "batch", "validation", "end"
@@ -53,7 +56,8 @@ class ExactResume(Callback):
 
     One is written after each `every_n_epochs` epochs, each `every_n_steps` optimiser steps, or when `every_seconds`
     have passed, whichever comes first; null for never. One more is written when training ends, and when the process is
-    asked to stop. The newest `keep` stay; `checkpoints/last.ckpt` is the newest of all.
+    asked to stop. The newest `keep` stay; `checkpoints/last.ckpt` is the newest of all. With `background` a thread
+    writes them from a copy in memory, while training goes on.
 
     A loop that doesn't call callbacks' hooks has to call `on_train_batch_start` before each batch, before all others.
     """
@@ -64,6 +68,7 @@ class ExactResume(Callback):
         every_n_steps: int | None = None,
         every_seconds: float | None = None,
         keep: int = 2,
+        background: bool = False,
         dirpath: str | pathlib.Path = "checkpoints",
     ) -> None:
         super().__init__()
@@ -73,6 +78,7 @@ class ExactResume(Callback):
             raise ValueError("keep has to be 2 or more: where the newest is damaged, the one before it is taken")
         self.every_n_epochs, self.every_n_steps, self.every_seconds = every_n_epochs, every_n_steps, every_seconds
         self.keep, self.dirpath = keep, Folder(dirpath)
+        self._writer = BackgroundWriter() if background else None
         self.stop, self.context = Stop(), Context()
         self.metric_log: MetricLog | None = None
         self.loggers: Mapping[str, Any] = {}
@@ -106,7 +112,7 @@ class ExactResume(Callback):
             return
         before, now = state["folder"], str(self.dirpath.resolve())
         if before != now:  # callbacks find their checkpoints where the run's folder is now
-            checkpoint["callbacks"], state = (_moved(each, before, now) for each in (checkpoint["callbacks"], state))
+            checkpoint["callbacks"], state = (moved(each, before, now) for each in (checkpoint["callbacks"], state))
         position = (state["epoch"], 0 if state["at"] == END else state["batch"])
         trainer.datamodule.set_position(*position)  # type: ignore[attr-defined]
         self._from, self._saved_step = state, checkpoint["global_step"]
@@ -123,7 +129,7 @@ class ExactResume(Callback):
         self._saved_at = time.monotonic()
         known = None if self._from is None else self._from["files"]
         for callback in model_checkpoints(trainer):
-            _forget_later_files(callback, known)
+            forget_later_files(callback, known)
         if self._from is None:
             return
         put_base_rates(trainer, self._from["first_rates"], pl_module.first_rates)  # type: ignore[arg-type]
@@ -145,22 +151,26 @@ class ExactResume(Callback):
 
         Raises:
             Stopped: it was.
+            RunError: a checkpoint can't be written; or, in the background, the last one couldn't.
         """
         if self._from is not None:
             self._put_back(trainer, pl_module)
         if batch_idx % trainer.accumulate_grad_batches:
             return
+        if self._writer is not None:
+            self._writer.check()
         step = trainer.global_step
         due = self._due or (self.every_n_steps is not None and not step % self.every_n_steps)
         late, stopping = self._late(), self.stop.signum is not None
         if not self._alone and (due or not batch_idx % AGREE):
-            late, stopping = _anywhere(trainer, late), _anywhere(trainer, stopping)
+            late, stopping = anywhere(trainer, late), anywhere(trainer, stopping)
         elif not self._alone:
             late = stopping = False
         if (due or late or stopping) and step != self._saved_step:
-            self._save(trainer, BATCH)
+            self._save(trainer, BATCH, at_once=stopping)
         self._due = False
         if stopping:
+            self._settle()
             raise Stopped(self.stop.signum or 15)
 
     def _late(self) -> bool:
@@ -215,20 +225,39 @@ class ExactResume(Callback):
 
     # ------------------------------------------------------------------------------------------------ what is kept
 
-    def _save(self, trainer: pl.Trainer, at: str) -> None:
+    def _save(self, trainer: pl.Trainer, at: str, *, at_once: bool = True) -> None:
+        """Write a checkpoint; in the background, if that is wanted and it hasn't to be there `at_once`."""
         if not self.writes:
             return
+        self._settle()
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         self._at = at
         try:
             path = self.folder / f"{done:012d}.ckpt"
-            trainer.save_checkpoint(path, weights_only=False, storage_options={POSITION: self._written})
+            options = {POSITION: self._written, WRITER: None if at_once else self._writer}
+            trainer.save_checkpoint(path, weights_only=False, storage_options=options)
         finally:
             self._at = None
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
+    def _settle(self) -> None:
+        """Wait until nothing is being written in the background.
+
+        Raises:
+            RunError: it couldn't be written.
+        """
+        if self._writer is not None:
+            self._writer.wait()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let a checkpoint that is being written be ready before the run is sealed."""
+        try:
+            self._settle()
+        except RunError as error:
+            exception.add_note(f"and a checkpoint could not be written: {error}")
+
     def _written(self, path: pathlib.Path) -> None:
-        """Called in the process that writes, with the file's name."""
+        """Called in the process that writes, or a thread of it, with the file's name."""
         if not self._someone_keeps_last:
             self.last = self.dirpath / "last.ckpt"
             positions.link(path, self.last)
@@ -266,7 +295,7 @@ class ExactResume(Callback):
             "counters": loops,
             "checkpoints": checkpoints_kept(trainer),
             "logged": positions_of(self.metric_log, self.loggers) if self.metric_log and trainer.is_global_zero else {},
-            "ranks": _from_all(local, trainer.world_size),
+            "ranks": from_all(local, trainer.world_size),
         }
         positions.put_in(checkpoint, state)
 
@@ -284,49 +313,3 @@ class ExactResume(Callback):
 def find(callbacks: Any) -> ExactResume:
     """The one of these callbacks that is of this kind; every trainer of ours has one."""
     return next(callback for callback in callbacks if isinstance(callback, ExactResume))
-
-
-def _anywhere(trainer: pl.Trainer, here: bool) -> bool:
-    return trainer.strategy.reduce_boolean_decision(here, all=False)
-
-
-def _from_all(local: Any, world_size: int) -> list[Any]:
-    """What each process has, in the order of their ranks."""
-    if world_size == 1:
-        return [local]
-    everyone: list[Any] = [None] * world_size
-    distributed.all_gather_object(everyone, _on_cpu(local))
-    return everyone
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_on_cpu(item) for item in value]
-    return value.cpu() if isinstance(value, Tensor) else value
-
-
-def _moved(value: Any, before: str, now: str) -> Any:
-    """A value in which all paths below a folder are paths below another."""
-    if isinstance(value, str):
-        return now + value.removeprefix(before) if value.startswith(before) else value
-    if isinstance(value, dict):
-        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_moved(item, before, now) for item in value)
-    return value
-
-
-def _forget_later_files(callback: Any, known: list[str] | None) -> None:
-    """Let a ModelCheckpoint take files that came after the checkpoint for gone: it would number its own otherwise."""
-    names, exists = set(known or ()), callback.file_exists
-    seen: set[str] = set()
-
-    def file_exists(path: Any, trainer: pl.Trainer) -> bool:
-        name = Folder(path).name
-        here: bool = (name in names or name in seen) and exists(path, trainer)
-        seen.add(name)
-        return here
-
-    callback.file_exists = file_exists

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from builder.errors import RunError
 from builder.training.loop_state import current_batch
+from builder.training.ranks import anywhere
 
 
 class NotFinite(RunError):
@@ -117,7 +118,7 @@ class NanGuard(Callback):
         if self._batch is None:
             return
         ours = not torch.isfinite(loss.detach()).all()
-        if _anywhere(trainer, ours):
+        if anywhere(trainer, ours):
             elsewhere = "the loss in another process isn't finite"
             self._stop(trainer, _first_output(pl_module, self._batch) if ours else elsewhere)
 
@@ -127,7 +128,7 @@ class NanGuard(Callback):
             return
         gradients = [p.grad for p in pl_module.model.parameters() if p.grad is not None]
         bad = [] if Looks(pl_module.device).all_finite(gradients) else _bad_gradients(pl_module)
-        if _anywhere(trainer, bool(bad)):
+        if anywhere(trainer, bool(bad)):
             elsewhere = "a gradient in another process isn't finite"
             self._stop(trainer, _first_gradient(pl_module, self._batch, bad) if bad else elsewhere)
 
@@ -173,11 +174,6 @@ def check_parameters(pl_module: nn.Module) -> None:
         raise NotFinite(
             f"no checkpoint is written, since the parameter {bad[0].removeprefix('model.')!r} isn't finite{more}"
         )
-
-
-def _anywhere(trainer: pl.Trainer, here: bool) -> bool:
-    """Whether something holds in any of the processes, so that all stop together."""
-    return here if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(here, all=False)
 
 
 def _first_output(pl_module: Any, batch: Mapping[str, Tensor]) -> str:

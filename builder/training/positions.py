@@ -9,8 +9,9 @@ import pathlib
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -22,6 +23,8 @@ FOLDER = "resume"
 """Where they lie, in the folder of checkpoints."""
 NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.ckpt")
 DAMAGED = ".damaged"
+LARGE, SYNCED = 1 << 20, 1 << 26
+"""Bytes of a part that other threads help with, and after how many it is begun to bring them to the disk."""
 FORM = 2
 """The form of what is kept under `KEY`."""
 KEY = "exact"
@@ -46,27 +49,60 @@ def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
     Raises:
         RunError: the system refuses.
     """
-    hashing = hashlib.sha256()
+    digests: list[str] = []
 
     def fill(file: Any) -> None:
-        torch.save(checkpoint, _Hashed(file, hashing))  # type: ignore[arg-type]
+        with _Hashed(file) as hashed:
+            torch.save(checkpoint, hashed)  # type: ignore[arg-type]
+            hashed.finish()
+        digests.append(hashed.digest)
 
-    return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{hashing.hexdigest()[:32]}{path.suffix}"))
+    return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{digests[0][:32]}{path.suffix}"))
 
 
 class _Hashed:
-    """A file that is hashed as it is written."""
+    """A file that is hashed as it is written: large parts meanwhile, by other threads, which also begin to sync them.
 
-    def __init__(self, file: Any, hashing: Any) -> None:
-        self._file, self._hashing = file, hashing
+    Nothing is kept of what is written: a part is written and hashed when `write` returns.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._hashing = file, hashlib.sha256()
+        self._threads = ThreadPoolExecutor(2, "checkpoint")  # there are none until they are needed
+        self._unsynced, self._syncing = 0, Future[None]()
+        self._syncing.set_result(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown()
 
     def write(self, data: Any) -> int:
+        if len(data) < LARGE:
+            self._hashing.update(data)
+            written: int = self._file.write(data)
+            return written
+        writing = self._threads.submit(self._file.write, data)
         self._hashing.update(data)
-        written: int = self._file.write(data)
+        written = writing.result()
+        self._unsynced += written
+        if self._unsynced >= SYNCED and self._syncing.done():
+            self._syncing.result()  # an error of the disk is told once
+            self._syncing, self._unsynced = self._threads.submit(os.fsync, self._file.fileno()), 0
         return written
 
     def flush(self) -> None:
         self._file.flush()
+
+    def finish(self) -> None:
+        """Wait until no thread is at work; raise what the disk said."""
+        self._syncing.result()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that was written."""
+        return self._hashing.hexdigest()
 
 
 def in_folder(folder: pathlib.Path) -> list[pathlib.Path]:

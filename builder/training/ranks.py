@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytorch_lightning as pl
-from torch import distributed
+from torch import Tensor, distributed
 
 from builder.errors import RunError, printable
 from builder.follower import VARIABLE, command_line
@@ -197,3 +197,25 @@ def _group_ended() -> Iterator[None]:
         if not there and distributed.is_available() and distributed.is_initialized():
             with contextlib.suppress(RuntimeError):
                 distributed.destroy_process_group()
+
+
+def anywhere(trainer: pl.Trainer, here: bool) -> bool:
+    """Whether something holds in any of the processes, so that all do the same; all have to ask."""
+    return here if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(here, all=False)
+
+
+def from_all(local: Any, world_size: int) -> list[Any]:
+    """What each process has, in the order of their ranks."""
+    if world_size == 1:
+        return [local]
+    everyone: list[Any] = [None] * world_size
+    distributed.all_gather_object(everyone, _on_cpu(local))
+    return everyone
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_cpu(item) for item in value]
+    return value.cpu() if isinstance(value, Tensor) else value

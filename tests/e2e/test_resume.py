@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -146,8 +147,9 @@ def test_no_run_is_trained_into_the_folder_of_another(short, tmp_path):
     assert ran.code == 2 and f"to go on with that run: builder resume {short}" in ran.err
 
 
-@pytest.mark.parametrize("call", ["save", "fsync"])
+@pytest.mark.parametrize("call", ["save", "fsync", "in the background"])
 def test_a_full_disk_fails_the_run_and_once_there_is_space_it_goes_on(tmp_path, whole, monkeypatch, call):
+    background = f"callbacks.resume.background={str(call == 'in the background').lower()}"
     fsync, left = os.fsync, [5]
     folder = tmp_path / "full"
     folder.mkdir()
@@ -180,7 +182,7 @@ def test_a_full_disk_fails_the_run_and_once_there_is_space_it_goes_on(tmp_path, 
                 return save(value, file) if count[0] < 4 else half(value, file)
 
             patch.setattr(torch, "save", some)
-        ran = run(folder, "train", "--quiet", *WORDS, "trainer.max_epochs=3", OFTEN)
+        ran = run(folder, "train", "--quiet", *WORDS, "trainer.max_epochs=3", OFTEN, background)
     (found,) = (path.parent for path in folder.rglob("status.json"))
     assert ran.code == 1 and "No space left on device" in ran.err
     assert all(map(positions.is_intact, positions.in_folder(found / "checkpoints/resume")))
@@ -193,7 +195,7 @@ class Evil:
         return os.mkdir, ("evil",)
 
 
-@pytest.mark.parametrize("where", ["resume", "load", "weights"])
+@pytest.mark.parametrize("where", ["resume", "load", "weights", "evaluate", "predict", "features", "export"])
 def test_a_malicious_pickle_runs_nothing_whatever_the_environment_says(short, tmp_path, where, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     path = newest(short)
@@ -204,7 +206,15 @@ def test_a_malicious_pickle_runs_nothing_whatever_the_environment_says(short, tm
         "resume": ("resume", str(short), "trainer.max_epochs=3"),
         "load": ("train", *WORDS, f"load={evil}"),
         "weights": ("weights", str(evil)),
+        "evaluate": ("evaluate", str(short)),
+        "predict": ("predict", str(short), "--input", "new.npy"),
+        "features": ("features", str(short), "--select", "body", "--data", "test", "-o", "features.npz"),
+        "export": ("export", str(short), "--to", "onnx"),
     }
+    for name in ("best.ckpt", "last.ckpt"):
+        (short / "checkpoints" / name).unlink()
+        (short / "checkpoints" / name).write_bytes(evil.read_bytes())
+    np.save(tmp_path / "new.npy", np.zeros((2, 1, 8, 8), np.float32))
     ran = run(tmp_path, *words[where])
     assert ran.code in (1, 2) and "error:" in ran.err and "internal error" not in ran.err
     assert not list(tmp_path.rglob("evil"))

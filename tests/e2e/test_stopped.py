@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from builder.runs.status import read, status
+from builder.training import positions
 from command_line import SMALL, finish, start
 
 LONG = (*SMALL[:-1], "trainer.max_epochs=100000", "callbacks.progress=null")
@@ -36,9 +37,12 @@ def epochs(folder):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """Trainings side by side, each of which gets its signal once it is in its third epoch or later."""
-    names = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM, "killed": signal.SIGKILL}
+    names = {
+        "interrupted": signal.SIGINT, "terminated": signal.SIGTERM, "killed": signal.SIGKILL, "preempted": signal.SIGUSR1,
+    }  # fmt: skip
+    words = {"preempted": ("callbacks.resume.background=true", "callbacks.resume.every_n_steps=5")}
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
-    processes = {name: start(folder, "train", *LONG) for name, folder in folders.items()}
+    processes = {name: start(folder, "train", *LONG, *words.get(name, ())) for name, folder in folders.items()}
     try:
         for name, process in processes.items():
             wait_for(lambda name=name: epochs(folders[name]) >= 3, process)
@@ -81,6 +85,48 @@ def test_after_sigterm_the_run_is_sealed_too(stopped):
     assert (ran.code, ran.err, ran.out) == (143, "error: terminated\n", "")
     assert (found.state, found.reason) == ("interrupted", "terminated")
     assert found.epoch >= 2 and found.step >= 40
+
+
+def test_before_its_time_is_up_a_run_saves_and_is_sealed(stopped):
+    ran = stopped["preempted"]
+    found = status(run_of(ran))
+    assert (ran.code, ran.err, ran.out) == (138, "error: stopped by SIGUSR1\n", "")
+    assert (found.state, found.reason) == ("interrupted", "stopped by SIGUSR1")
+    newest = positions.in_folder(run_of(ran) / "checkpoints" / positions.FOLDER)[0]
+    assert positions.is_intact(newest) and positions.read(newest).step == found.step
+    assert torch.load(run_of(ran) / "checkpoints/last.ckpt", weights_only=True)["global_step"] == found.step
+
+
+SLEEPS = """
+import pathlib, time
+import builder, torch
+
+@builder.register.layer
+class Sleeps(torch.nn.Module):
+    def forward(self, x):
+        if self.training and not x.is_meta:
+            pathlib.Path("asleep").touch()
+            time.sleep(100)
+        return x
+"""
+
+
+def test_a_second_signal_ends_the_process_at_once(tmp_path):
+    (tmp_path / "sleeps.py").write_text(SLEEPS)
+    words = ("data=wine", "trainer=cpu", "callbacks.progress=null", "+model.layers.sleeps=Sleeps")
+    process = start(tmp_path, "train", *words, "--import", "sleeps.py")
+    try:
+        wait_for((tmp_path / "asleep").exists, process)
+        for sent in (signal.SIGTERM, signal.SIGINT):
+            process.send_signal(sent)
+            time.sleep(0.3)  # two that come together may be handled as one
+        began = time.monotonic()
+        ran = finish(process, tmp_path)
+        assert ran.code == 128 + signal.SIGINT and time.monotonic() - began < 20
+    finally:
+        process.kill()
+    (found,) = runs(tmp_path)
+    assert read(found).state == "running" and status(found).state == "killed"
 
 
 def test_a_killed_run_is_not_taken_for_a_running_or_a_finished_one(stopped):
