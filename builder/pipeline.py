@@ -25,7 +25,7 @@ from builder.model.explain import explain
 from builder.optim.optimizer import build_optimizer
 from builder.optim.scheduler import Schedule, build_scheduler
 from builder.prepare import Prepared, prepare
-from builder.run_files import describe, follow, open_folder, write_page
+from builder.run_files import describe, follow, open_folder, write_page, write_predictions
 from builder.runs import attempts
 from builder.runs.folder import Run, one_line
 from builder.runs.status import now
@@ -165,6 +165,8 @@ def trained(
     seconds = time.perf_counter() - started
     if sharding is None:  # else each process has parts of them
         run.keep_hash("tested", tensors_sha256(model.state_dict()))
+        if ready.composed.values["report"] and result.state == "finished" and isinstance(run, Run):
+            write_predictions(run, ready, model)
     run.seal(
         result.state, reason=result.reason, epoch=result.epoch, step=result.step,
         metrics=result.metrics, seconds=seconds,

@@ -26,6 +26,10 @@ from builder.weights.files import open_weights
 
 SILENT = ("report", "description")
 """Keys of a config by which nothing comes out differently."""
+LENGTH = "trainer.max_epochs"
+"""A run that was trained on by this one is the run that was so long at once, unless something goes by the length."""
+GOES_BY_LENGTH = ("total_steps", "max_epochs", "steps_per_epoch", "MeanWeightAveraging")
+"""Words in the sections `scheduler` and `callbacks` that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Rerun:
     @property
     def is_identical(self) -> bool:
         """Whether metrics and weights are the same in each bit; without a training, whether nothing differs."""
-        return not self.changes if self.again is None else not self.different
+        return not any(one.counts for one in self.changes) if self.again is None else not self.different
 
 
 def look(run: Path, config_dir: Path | None = None) -> tuple[Prepared, tuple[Change, ...]]:
@@ -63,7 +67,7 @@ def look(run: Path, config_dir: Path | None = None) -> tuple[Prepared, tuple[Cha
         raise UsageError(f"{run} is {stands.state}{why}: {hint}")
     ready = prepare(_named(compose(config_name="config", config_dir=config_dir, run_dir=run), run), quiet=True)
     now = {**current_facts(), "data": ready.data.fingerprint()}
-    return ready, (*_resumed(run), *changes(run, now), *_loaded(run))
+    return ready, (*_resumed(run, ready.composed.values), *changes(run, now), *_loaded(run))
 
 
 def again(run: Path, ready: Prepared, found: Sequence[Change], *, quiet: bool = False) -> Rerun:
@@ -92,16 +96,22 @@ def _named(composed: Composed, run: Path) -> Composed:
     return composed if name is None else replace(composed, choices={**composed.choices, "model": str(name)})
 
 
-def _resumed(run: Path) -> list[Change]:
-    """Attempts at the run that went on with another config, or although something differed."""
+def _resumed(run: Path, config: Mapping[str, Any]) -> list[Change]:
+    """Attempts at the run that went on with another config, or although something differed.
+
+    Its config is the last attempt's. Where only the number of epochs was raised, that is the run in one go.
+    """
+    by_length = any(word in repr([config["scheduler"], config["callbacks"]]) for word in GOES_BY_LENGTH)
     found = []
     for number, attempt in enumerate(attempts(run), 1):
         changed = [str(each.get("key")) for each in attempt.get("changes") or ()]
-        keys = ", ".join(key for key in changed if key not in SILENT)
+        keys = [key for key in changed if key not in SILENT]
         how = "inexactly" if attempt.get("inexact") and attempt.get("differences") else ""
         if keys or how:
-            said = " and ".join(filter(None, (f"with another {keys}" if keys else "", how)))
-            found.append(Change(f"attempt {number}", f"resumed {said}", "trained in one go with the last config"))
+            said = " and ".join(filter(None, (f"with another {', '.join(keys)}" if keys else "", how)))
+            counts = bool(how) or by_length or keys != [LENGTH]
+            now = "trained in one go with the last config" + ("" if counts else ", which comes to the same")
+            found.append(Change(f"attempt {number}", f"resumed {said}", now, counts=counts))
     return found
 
 

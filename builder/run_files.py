@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from builder.config.folders import blocks
 from builder.config.saved import dump_yaml, may_hold_secrets, pinned, saved_yaml, with_references
@@ -24,6 +25,7 @@ from builder.prepare import Prepared
 from builder.preview import drawing_of, summary_of
 from builder.report.config import ORIGINS
 from builder.report.model import DRAWING, SUMMARY
+from builder.report.predictions import FILE as PREDICTIONS
 from builder.report.run import REPORT, write_report
 from builder.runs.environment import environment
 from builder.runs.folder import Run, one_line, open_run
@@ -88,6 +90,20 @@ def _paths(value: Any, path: ConfigPath = ()) -> Iterator[ConfigPath]:
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield (*path, key)
         yield from _paths(item, (*path, key))
+
+
+def write_predictions(run: Run | Follower, ready: Prepared, model: nn.Module) -> None:
+    """Some samples with what the trained model says of them, for the report alone: no run fails for their sake."""
+    from builder.use.shown import sample_predictions
+
+    try:
+        found = sample_predictions(model, ready.task, ready.data, ready.composed.values)
+        if found is not None:
+            run.write_json(PREDICTIONS, found)
+    except RunError:
+        raise
+    except Exception as error:  # whatever it is, the model is trained
+        print(f"note: the report will show no predictions: {one_line(error)}", file=sys.stderr)
 
 
 def write_page(run: Path) -> None:

@@ -31,7 +31,7 @@ HOOKS = [
 ]  # fmt: skip
 BASE = (
     "model=mlp", "model.args.hidden=16", "model.args.dropout=0.2", "trainer=cpu", "trainer.max_epochs=3", "data.batch_size=256",
-    "trainer.log_every_n_steps=1", "callbacks.progress=null", "callbacks.resume.every_n_steps=2", "data.eval_batch_size=128",
+    "report=false", "trainer.log_every_n_steps=1", "callbacks.progress=null", "callbacks.resume.every_n_steps=2", "data.eval_batch_size=128",
     "data.transforms={train:[{type:Noise,std:0.1}]}",
 )  # fmt: skip
 

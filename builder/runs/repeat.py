@@ -23,12 +23,16 @@ TIMES = ("time/",)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that was another when the run was made; `hint` is a way back, if there is a plain one."""
+    """Something that was another when the run was made; `hint` is a way back, if there is a plain one.
+
+    What doesn't `count` is only told: the same comes out all the same.
+    """
 
     what: str
     then: Any
     now: Any
     hint: str | None = None
+    counts: bool = True
 
     def __str__(self) -> str:
         way = f"\n    to go back: {self.hint}" if self.hint else ""
@@ -101,7 +105,7 @@ def _versions(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
         if old.get(name) != new.get(name)
     ]
     pythons = [(facts.get("python") or {}).get("version") for facts in (then, now)]
-    return found if pythons[0] == pythons[1] else [*found, Change("python", *pythons)]
+    return found if pythons[0] == pythons[1] else [*found, Change("python", pythons[0], pythons[1])]
 
 
 def _install(name: str, version: Any) -> str | None:

@@ -14,6 +14,9 @@ from builder.errors import RunError
 from builder.runs.process import Process, this_process
 
 FILE = "status.json"
+LOG = "metrics.jsonl"
+TAIL = 1 << 16
+"""Bytes at the end of a log that are read to see how far a killed run came."""
 Ending = Literal["finished", "failed", "interrupted"]
 State = Literal["running", "finished", "failed", "interrupted", "killed"]
 """`running` until sealed with an `Ending`. `killed` is never written: the process of a `running` one is gone."""
@@ -24,8 +27,9 @@ class Status:
     """How a run stands.
 
     `started` and `ended` are ISO 8601 in UTC; `reason` is one line, null for a
-    finished run; `epoch` and `step` are the last completed ones; `metrics` the final values by name; `attempts` how
-    often it was begun or went on. `started` is when it was begun, `seconds` the time of all attempts that were sealed.
+    finished run; `epoch` and `step` are the last completed ones, of a killed run those that it logged; `metrics` the
+    final values by name; `attempts` how often it was begun or went on. `started` is when it was begun, `seconds` the
+    time of all attempts that were sealed.
     """
 
     state: State
@@ -54,8 +58,35 @@ def status(run: pathlib.Path | str) -> Status:
     """
     found = read(pathlib.Path(run))
     if found.state == "running" and found.process.is_gone():
-        return _with(found, state="killed", reason="its process ended without sealing it")
+        epoch, step = reached(pathlib.Path(run) / LOG)
+        return _with(found, state="killed", reason="its process ended without sealing it", epoch=epoch, step=step)
     return found
+
+
+def reached(log: pathlib.Path) -> tuple[int | None, int | None]:
+    """The epochs and steps that are done according to the end of `metrics.jsonl`; None for what it doesn't say."""
+    epoch: int | None = None
+    step: int | None = None
+    for row in _last_rows(log):
+        at, number = row.get("epoch"), row.get("step")
+        tested = any(name.startswith("test/") for name in row)
+        if isinstance(number, int) and number >= 0:
+            step = max(step or 0, number + (not tested))  # a step is logged before it is counted
+        if isinstance(at, int):
+            epoch = max(epoch or 0, at + ("train/loss" in row))  # which comes when the epoch is over
+    return epoch, step
+
+
+def _last_rows(log: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows at the end of a log that are whole; none if it can't be read."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL))
+            lines = file.read().split(b"\n")[size > TAIL : -1]
+        return [row for row in map(json.loads, lines) if isinstance(row, dict)]
+    except (OSError, ValueError):
+        return []
 
 
 def read(run: pathlib.Path) -> Status:

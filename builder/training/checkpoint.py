@@ -36,7 +36,7 @@ class CheckpointFile(CheckpointIO):
         """
         check_plain(checkpoint)
         if storage_options is None or POSITION not in storage_options:
-            write_file(Path(path), partial(torch.save, checkpoint))
+            write_file(Path(path), partial(positions.dump, checkpoint))
             return
         written, writer = storage_options[POSITION], storage_options[WRITER]
         if writer is None:

@@ -53,11 +53,28 @@ def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
 
     def fill(file: Any) -> None:
         with _Hashed(file) as hashed:
-            torch.save(checkpoint, hashed)  # type: ignore[arg-type]
+            dump(checkpoint, hashed)
             hashed.finish()
         digests.append(hashed.digest)
 
     return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{digests[0][:32]}{path.suffix}"))
+
+
+def dump(value: Any, file: Any) -> None:
+    """`torch.save` into an open file, which raises what the system says; PyTorch says in its place that it lost count.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    try:
+        torch.save(value, file)
+    except RuntimeError as error:
+        before: BaseException | None = error.__context__
+        while before is not None and not isinstance(before, OSError):
+            before = before.__context__
+        if before is None:
+            raise
+        raise before from error
 
 
 class _Hashed:

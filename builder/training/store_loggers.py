@@ -1,9 +1,13 @@
-"""Loggers that write into the stores of MLflow and Weights & Biases, inside of the run folder and without a network."""
+"""Loggers that write into the stores of MLflow and Weights & Biases, inside of the run folder and without a network.
+
+The id that a run has there is kept in a file of the run folder, so that it is the same run after `builder resume`.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +17,7 @@ from typing import Any
 import pytorch_lightning.loggers
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from builder.durable import told, write_text
 from builder.optional import require
 
 
@@ -41,17 +46,22 @@ class MLFlowLogger(pytorch_lightning.loggers.MLFlowLogger):
         require("sqlalchemy", "mlflow", "the logger MLFlowLogger")
         folder = Path(save_dir).absolute()
         store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+        self._id_file = folder / "mlflow.id"
         with _quiet():
             super().__init__(
                 experiment_name, run_name or folder.name, store, dict(tags or {}), prefix=prefix,
-                artifact_location=str(folder / "mlflow"),
+                artifact_location=str(folder / "mlflow"), run_id=_read(self._id_file),
             )  # fmt: skip
 
     @property
     def experiment(self) -> Any:
         """MLflow's client; the store is made when it is first asked for."""
+        first = not self._initialized
         with _quiet():
-            return super().experiment
+            client = super().experiment
+        if first:
+            _keep(self._id_file, self.run_id)
+        return client
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -93,10 +103,13 @@ class WandbLogger(pytorch_lightning.loggers.WandbLogger):
     ) -> None:
         wandb = require("wandb", "wandb", "the logger WandbLogger")
         settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+        file = Path(save_dir) / "wandb.id"
+        number = _read(file) or secrets.token_hex(4)
         super().__init__(
             name=name or Path(save_dir).name, save_dir=os.fspath(save_dir), project=project, offline=offline,
-            prefix=prefix, tags=tags, notes=notes, settings=settings,
+            prefix=prefix, tags=tags, notes=notes, settings=settings, id=number, resume="allow",
         )  # fmt: skip
+        _keep(file, number)
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever it is
 
     @rank_zero_only
@@ -109,6 +122,19 @@ class WandbLogger(pytorch_lightning.loggers.WandbLogger):
         if self._experiment is not None:
             self._experiment.finish()
             self._experiment = None
+
+
+def _read(file: Path) -> str | None:
+    """The id that a run got in an earlier attempt; None where this is the first."""
+    if not file.is_file():
+        return None
+    with told("read", file):
+        return file.read_text(encoding="utf-8").strip() or None
+
+
+@rank_zero_only
+def _keep(file: Path, number: str | None) -> None:
+    write_text(file, f"{number}\n")
 
 
 @contextmanager

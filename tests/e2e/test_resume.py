@@ -61,7 +61,15 @@ def short(tmp_path):
     return trained(tmp_path / "short", "trainer.max_epochs=2", OFTEN)
 
 
-@pytest.mark.parametrize("row", ["every 7 steps, validation twice an epoch", "averaged weights"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "every 7 steps, validation twice an epoch",
+        "averaged weights",
+        pytest.param("written in the background", marks=pytest.mark.slow),
+        pytest.param("two processes", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_anywhere_and_resumed_a_run_ends_with_the_same_bits(row):
     code = f"import json, torture_runs; print(json.dumps(torture_runs.tortured({row!r}, full=False)))"
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
@@ -87,6 +95,14 @@ def test_a_run_trained_on_is_the_run_that_was_longer_at_once(short, whole):
     (change,) = json.loads((short / "attempts/002.json").read_text())["changes"]
     assert change == {"key": "trainer.max_epochs", "then": 2, "now": 3}
     assert "max_epochs: 3" in (short / "config.yaml").read_text()
+    check = run(short.parent, "rerun", str(short), "--check")
+    assert (
+        check.code == 0 and "resumed with another trainer.max_epochs" in check.out and "comes to the same" in check.out
+    )
+    attempt = json.loads((short / "attempts/002.json").read_text())
+    attempt["changes"].append({"key": "optimizer.lr", "then": 0.1, "now": 0.01})
+    (short / "attempts/002.json").write_text(json.dumps(attempt))
+    assert run(short.parent, "rerun", str(short), "--check").code == 1
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut"])

@@ -92,18 +92,35 @@ def test_a_fault_in_one_process_ends_all_and_is_told(tmp_path):
     assert "ValueError" in (folder / "ranks/1.log").read_text()
 
 
+LONG = ("data=wine", "trainer=ddp", *TWO, "trainer.max_epochs=400", "callbacks.progress=null", "report=false")
+
+
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unstopped")
+    ran = finish(start(folder, "train", *LONG), folder)
+    assert ran.code == 0, ran.err
+    return ran.run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_request_to_stop_ends_all(sign, code, tmp_path):
-    process = start(tmp_path, "train", "data=wine", "trainer=ddp", *TWO, "trainer.max_epochs=100000")
+def test_a_request_to_stop_ends_all_and_the_run_goes_on_to_the_same_bits(sign, code, unstopped, tmp_path):
+    process = start(tmp_path, "train", *LONG)
     while not list(tmp_path.glob("outputs/*/*/metrics.csv")):
         assert process.poll() is None
-        time.sleep(0.2)
+        time.sleep(0.05)
     process.send_signal(sign)
     ran = finish(process, tmp_path)
     (folder,) = (tmp_path / "outputs/wine_mlp").iterdir()
     assert ran.code == code, ran.err
-    assert status(folder).state == "interrupted"
+    stands = status(folder)
+    assert stands.state == "interrupted" and stands.epoch is not None and 0 < stands.epoch < 400
+    ran = finish(start(tmp_path, "resume", str(folder)), tmp_path)
+    assert ran.code == 0, ran.err
+    assert (folder / "metrics.jsonl").read_bytes() == (unstopped / "metrics.jsonl").read_bytes()
+    ours, theirs = weights(folder), weights(unstopped)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 LAUNCHED = ("train", "model=mlp", "data=wine", "trainer=ddp", *TWO, "trainer.max_epochs=2", "report=false")

@@ -135,6 +135,9 @@ def test_a_killed_run_is_not_taken_for_a_running_or_a_finished_one(stopped):
     assert read(run_of(ran)).state == "running"  # nobody could write more
     found = status(run_of(ran))
     assert (found.state, found.reason) == ("killed", "its process ended without sealing it")
+    rows = [json.loads(line) for line in (run_of(ran) / "metrics.jsonl").read_text().splitlines()]
+    assert found.epoch == sum("train/loss" in row for row in rows) >= 2
+    assert found.step == max(row["step"] for row in rows) + 1 >= 40
 
 
 def test_a_killed_run_has_no_half_written_checkpoint(stopped):

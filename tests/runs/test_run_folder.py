@@ -16,7 +16,7 @@ from builder.errors import ConfigError, RunError
 from builder.runs import folder
 from builder.runs.environment import environment
 from builder.runs.folder import Run, open_run
-from builder.runs.status import status
+from builder.runs.status import reached, status
 
 WHAT = {"config_yaml": "seed: 1\n", "overrides": ["seed=1", "model=mlp"], "environment": {"host": "here"}}
 
@@ -422,3 +422,26 @@ def test_no_file_of_a_run_holds_an_environment_variable(tmp_path, monkeypatch):
 def test_the_room_imports_without_torch():
     code = "import sys, builder.runs.find, builder.runs.folder, builder.runs.environment; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", (None, None)),
+        ('{"step": 9, "train/loss_step": 1.0, "epoch": 0}\n', (0, 10)),
+        ('{"step": 9, "train/loss": 1.0, "epoch": 0}\n{"step": 10, "lr": 0.1, "epoch": 1}\n', (1, 11)),
+        ('{"step": 9, "train/loss": 1.0, "epoch": 0}\n{"step": 10, "test/loss": 1.0, "epoch": 1}\n', (1, 10)),
+        ('{"step": 9, "train/loss": 1.0, "epoch": 0}\n{"step": 19, "train/lo', (1, 10)),
+        ("damaged\n", (None, None)),
+    ],
+)
+def test_how_far_a_killed_run_came_is_read_from_its_log(tmp_path, log, expected):
+    (tmp_path / "metrics.jsonl").write_text(log)
+    assert reached(tmp_path / "metrics.jsonl") == expected
+    assert reached(tmp_path / "none.jsonl") == (None, None)
+
+
+def test_of_a_long_log_only_the_end_is_read(tmp_path):
+    rows = [f'{{"step": {step}, "train/loss_step": 1.0, "epoch": {step // 100}}}\n' for step in range(5000)]
+    (tmp_path / "metrics.jsonl").write_text("".join(rows))
+    assert reached(tmp_path / "metrics.jsonl") == (49, 5000)

@@ -170,6 +170,16 @@ def test_mlflow_and_wandb_keep_what_was_trained_inside_of_the_run_folder(tmp_pat
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", ran.run.name)
     (folder,) = (ran.run / "wandb").glob("offline-run-*")
     assert list(folder.glob("run-*.wandb"))[0].stat().st_size > 0
+    number = (ran.run / "wandb.id").read_text().strip()
+    assert folder.name.endswith(f"-{number}")
+
+    again = run(tmp_path, "resume", str(ran.run), "trainer.max_epochs=3")
+    assert again.code == 0, again.err
+    (resumed,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert resumed.info.run_id == (ran.run / "mlflow.id").read_text().strip()
+    assert [metric.step for metric in client.get_metric_history(resumed.info.run_id, "val/loss")] == [19, 39, 59]
+    folders = {path.name.rpartition("-")[2] for path in (ran.run / "wandb").glob("offline-run-*")}
+    assert folders == {number}, "a run with the same id, which W&B continues"
 
 
 CONNECT = socket.socket.connect
