@@ -64,7 +64,8 @@ def chosen_depths(model: NamedModel, layers: Sequence[Selector]) -> tuple[Depths
         selected = model.parameters_of(selector)
         fault = model.fault(selector)
         if fault is None and not selected.keys() - found.keys():
-            fault = _without_effect(selector, {layers[found[name]]: None for name in selected})
+            earlier = dict.fromkeys(found[name] for name in selected)  # a selector that is a list has no hash
+            fault = _without_effect(selector, [layers[number] for number in earlier])
         faults += [fault] if fault is not None else []
         found |= {name: depth for name in selected if name not in found}
     return Depths(found, len(layers) - 1), faults

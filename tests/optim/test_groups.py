@@ -266,6 +266,9 @@ def test_a_layer_that_takes_nothing_is_refused():
         "  found:    'blocks.0'\n"
         "  hint:     all that it selects lies in earlier layers: 'blocks'"
     )
+    listed = {"rate": 0.5, "layers": [["stem", "blocks"], "blocks.0", "**"]}
+    told = refusal(vit(), type="SGD", lr=0.1, layer_decay=listed)
+    assert "layers[1]: the layer 'blocks.0' is empty" in told and "lies in earlier layers: " in told
     decay = {"rate": 0.5, "layers": [{"type": "ReLU"}, "**"]}
     assert "hint:     what it selects holds no parameters" in refusal(vit(), type="SGD", lr=0.1, layer_decay=decay)
 
