@@ -42,9 +42,13 @@ class Others:
     """Whether all were asked to stop, and so end with the exit codes of that."""
 
     def failed(self) -> int | None:
-        """The rank of one that ended with another exit code than 0, if one did."""
+        """The rank of one that ended with another exit code than 0, if one did; one that was killed before others.
+
+        Those that wait for it lose their connection, and fail as well.
+        """
         codes = {rank: process.poll() for rank, process in self.processes.items()}
-        return next((rank for rank, code in codes.items() if code), None)
+        bad = sorted((rank for rank, code in codes.items() if code), key=lambda rank: (codes[rank] or 0) > 0)
+        return next(iter(bad), None)
 
     def reason(self, rank: int) -> str:
         """Why it ended, in its own words."""
