@@ -83,7 +83,7 @@ def start(words: Sequence[str], source: Source, watcher: Watcher) -> SweepReport
         lock = Lock(folder)
         watcher.say(str(found))
         known = {
-            "study": folder.name, "storage": hidden(url), "words": list(words), "source": asdict(source),
+            "study": folder.name, "storage": hidden(url), "words": _settled(words, settings), "source": asdict(source),
             "folder": str(folder), "monitor": found.monitor, "mode": found.mode,
             "objectives": [asdict(one) for one in found.objectives], "configs": _fingerprint(settings),
         }  # fmt: skip
@@ -117,6 +117,8 @@ def resume(folder: Path, words: Sequence[str], watcher: Watcher) -> SweepReport:
         there = len(book.rows())
         if settings.trials < there:
             watcher.say(f"note: there are {there} trials already; none is taken away")
+        if settings.is_grid and (settings.section["trials"] or 0) > settings.trials:
+            watcher.say(f"note: the grid has {settings.trials} points, and no more")
         added = book.fill(settings.axes, settings.trials, grid=settings.is_grid)
         watcher.say(f"resumed: {there} trials, {added} more")
         executor = _executor(settings)
@@ -194,6 +196,11 @@ def _reported(settings: Settings, judged: Judged, book: Book, folder: Path, *, f
     link_best(folder, best)
     write_report(folder, book.study, judged.objectives, judged.monitor, rows, best)
     return found
+
+
+def _settled(words: Sequence[str], settings: Settings) -> list[str]:
+    """The words of a sweep, with the sampler that no word says where all points are walked: more trials change none."""
+    return [*words, "sweep.sampler=grid"] if settings.is_grid and settings.section["sampler"] is None else list(words)
 
 
 def _book(known: dict[str, Any], url: str) -> Book:

@@ -125,6 +125,14 @@ def test_a_finished_sweep_is_resumed_to_a_larger_total_and_its_trials_stay(tmp_p
     assert len({row["optimizer.lr"] for row in after.values()}) == 3  # a resumed sampler doesn't draw the same again
 
 
+def test_a_grid_stays_one_whatever_total_it_is_resumed_to(grid):
+    folder, _ = grid
+    before = results(folder)
+    ran = run(folder, "sweep", "resume", "outputs/sweeps/s", "sweep.trials=9")
+    assert ran.code == 0 and "note: the grid has 4 points, and no more" in ran.err
+    assert ran.out.startswith("4 trials: 4 complete") and results(folder) == before
+
+
 def test_train_with_m_is_a_sweep(tmp_path):
     ran = run(tmp_path, "train", "-m", *TINY, "optimizer.lr=1e-2,1e-3", "--json")
     found = json.loads(ran.out)
