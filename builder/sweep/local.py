@@ -94,7 +94,9 @@ class Local:
 
     def _start(self, index: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        gpu = self._devices[index % len(self._devices)] if self._devices else None
+        # Without GPUs to share out it sees those that this process does, which the one it is forked from may not know.
+        devices: list[str | None] = [*self._devices] or [os.environ.get("CUDA_VISIBLE_DEVICES")]
+        gpu = devices[index % len(devices)]
         process = self._context.Process(target=_work, args=(theirs, self.threads, gpu), name=f"worker {index}")
         process.start()
         theirs.close()
