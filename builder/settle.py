@@ -10,9 +10,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from builder import registry
 from builder.catalog.arguments import parameters_of
-from builder.config.compose import Composed
+from builder.config.compose import Composed, resolved
 from builder.config.folders import blocks
-from builder.config.interpolation import resolve
 from builder.config.superseded import Superseded
 from builder.config.tree import locate
 from builder.data.load import RESERVED as DATA_KEYS
@@ -43,7 +42,7 @@ def settle(composed: Composed) -> tuple[Composed, tuple[Dropped, ...]]:
     if not dropped:
         return composed, ()
     unresolved = _without(composed.unresolved, {item.path for item in dropped}, ())
-    values = resolve(unresolved, composed.origins)
+    values = resolved(unresolved, composed.origins, bool(composed.open))
     return replace(composed, unresolved=unresolved, values=values, superseded=()), dropped
 
 

@@ -109,13 +109,13 @@ def _composed(
     if size(config) > MAX_NODES:
         raise ConfigError(Fault("too large a config", expected=f"at most {MAX_NODES:,} values"))
     superseded = types.superseded(config)
-    values = _resolved(config, origins, None in found.values())
+    values = resolved(config, origins, None in found.values())
     return Composed(
         config, values, origins, listed.choices, tuple(overrides), folders, superseded, found, config_name, config_dir
     )
 
 
-def _resolved(config: dict[Any, Any], origins: Origins, is_open: bool) -> dict[Any, Any]:
+def resolved(config: dict[Any, Any], origins: Origins, is_open: bool) -> dict[Any, Any]:
     """The config with its interpolations resolved; of one that is still open only what its data may refer to."""
     if not is_open:
         return resolve(config, origins)
