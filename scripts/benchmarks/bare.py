@@ -22,8 +22,6 @@ from builder import build
 from builder.config.folders import shipped_configs
 from builder.training.quiet import quiet_lightning
 
-BATCH = 64
-
 
 @dataclass(frozen=True)
 class Work:
@@ -33,13 +31,14 @@ class Work:
     args: dict[str, int]
     shape: tuple[int, ...]
     steps: int
+    batch: int = 64
 
     def overrides(self) -> list[str]:
         """For `builder train`: all samples are trained on, as often as in the loops by hand."""
         return [
             f"model={self.model}", *(f"model.args.{name}={value}" for name, value in self.args.items()),
             "data=synthetic", f"data.shape={list(self.shape)}", "data.num_classes=10",
-            f"data.num_samples={self.steps * BATCH}", f"data.batch_size={BATCH}",
+            f"data.num_samples={self.steps * self.batch}", f"data.batch_size={self.batch}",
             "data.split={train: 1.0, val: 0, test: 0}", "task=classification", "task.monitor=train/accuracy",
             "trainer=cpu", "logger.tensorboard=null", "callbacks.best=null",
         ]  # fmt: skip
@@ -54,7 +53,7 @@ class Work:
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Samples and their classes."""
-        size = self.steps * BATCH
+        size = self.steps * self.batch
         return torch.randn(size, *self.shape), torch.randint(0, 10, (size,))
 
 
@@ -64,7 +63,7 @@ def bare(work: Work) -> Side:
     optimizer = torch.optim.AdamW(model.parameters())
 
     def epoch() -> None:
-        for rows in torch.randperm(len(x)).split(BATCH):
+        for rows in torch.randperm(len(x)).split(work.batch):
             loss = cross_entropy(model(x[rows]), target[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -96,7 +95,7 @@ class _Module(pl.LightningModule):
 
 def stock(work: Work, pause: pl.Callback) -> None:
     """Train under stock Lightning: a default DataLoader, rich's bar, torchmetrics, `self.log`; stops at each epoch."""
-    loader = DataLoader(TensorDataset(*work.tensors()), batch_size=BATCH, shuffle=True)
+    loader = DataLoader(TensorDataset(*work.tensors()), batch_size=work.batch, shuffle=True)
     with tempfile.TemporaryDirectory() as folder, quiet_lightning(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = pl.Trainer(
