@@ -22,6 +22,7 @@ from builder.sweep.jobs import Executor, TrialJob
 from builder.sweep.objectives import Objective
 from builder.sweep.settings import Source
 from builder.sweep.space import Axis, Choices
+from builder.sweep.storage import url_of
 from builder.sweep.vmap import _members
 from builder.sweep.vmap_fit import Fit
 
@@ -32,7 +33,7 @@ MONITOR = "val/accuracy"
 
 def jobs(folder: Path, count: int, hidden: int, epochs: int) -> list[TrialJob]:
     """Trials that differ in their learning rates, waiting in a study of their own."""
-    book = Book.create(f"sqlite:///{folder}/study.db", "s", ["max"], {})
+    book = Book.create(url_of(None, folder), "s", ["max"], {})
     texts = tuple(map(repr, RATES[:count]))
     axis = Axis("optimizer.lr", Choices(tuple(RATES[:count]), texts), "", Origin())
     book.fill([axis], count, grid=True)

@@ -82,7 +82,7 @@ def test_a_failed_training_leaves_a_report_and_a_report_that_fails_leaves_the_tr
     def broken(run):
         raise KeyError("oh\nno")
 
-    monkeypatch.setattr("builder.pipeline.write_report", broken)
+    monkeypatch.setattr("builder.run_files.write_report", broken)
     ran = run(tmp_path, "train", *words)
     assert ran.code == 0
     assert "note: no report.html was written: KeyError" in ran.err
