@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -98,6 +99,8 @@ def _given(name: str, tensor: Tensor, features: Sequence[str] | None) -> dict[st
 
 def _short(value: Any) -> Any:
     """A value that isn't long: few numbers, of few digits."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, list):

@@ -4,7 +4,7 @@ import pytest
 
 from builder.training import trainer as made_trainer
 from builder.training.loop import TrimmedEpochLoop
-from torture_runs import Row
+from torture_runs import Kill, Row
 
 CONFIGS = {
     "as it is": (),
@@ -26,8 +26,8 @@ def test_killed_and_resumed_under_the_trimmed_loop_as_never_stopped_under_lightn
         assert isinstance(trainer.fit_loop.epoch_loop, TrimmedEpochLoop)
 
     monkeypatch.setattr(made_trainer, "trim", trimmed)
-    hooks = [number for number, place in enumerate(row.places, 1) if place == "on_train_batch_end last"]
+    hooks = [number for number, place in enumerate(row.places[0], 1) if place == "on_train_batch_end last"]
     assert row.killed() is None
-    assert row.killed(hooks[len(hooks) // 2]) is None
-    assert row.killed(hooks[3], hooks[len(hooks) // 2]) is None
+    assert row.killed(Kill(hooks[len(hooks) // 2])) is None
+    assert row.killed(Kill(hooks[3]), Kill(hooks[len(hooks) // 2])) is None
     assert row.kills == 3
