@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeVar, overload
@@ -84,8 +85,8 @@ class Registry:
         return " ".join((inspect.getdoc(self.get(name)) or "").split("\n\n")[0].split())
 
     def added(self, name: str) -> bool:
-        """Whether somebody else registered an object of that name; nothing is imported to see."""
-        return not self._loaded and name in self._entries
+        """Whether somebody else took that name before what the registry loads itself; nothing is imported to see."""
+        return name in self._entries and not any(source in sys.modules for source in self._sources)
 
     def __contains__(self, name: object) -> bool:
         self._load()

@@ -1,4 +1,5 @@
 import sys
+import types
 
 import pytest
 
@@ -86,3 +87,11 @@ def test_users_register_by_kind():
 
 def test_every_kind_has_a_register():
     assert sorted(vars(registry.register)) == sorted(registry.registries)
+
+
+def test_a_name_is_added_by_somebody_else_until_the_registrys_own_are_there(monkeypatch):
+    registry = Registry("thing", ("source_of_things",))
+    registry.register("mine", object())
+    assert registry.added("mine") and not registry.added("other")
+    monkeypatch.setitem(sys.modules, "source_of_things", types.ModuleType("source_of_things"))
+    assert not registry.added("mine")
