@@ -14,7 +14,9 @@ from builder.cli.train import EXIT_CODES, summary
 RunName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="The run: its folder, NAME/latest, or the last part of its name.", show_default=False
+        metavar="RUN",
+        help="The run: its folder, NAME/latest (the newest, finished or not), or the last part of its name.",
+        show_default=False,
     ),
 ]
 Inexact = Annotated[
@@ -33,7 +35,7 @@ def resume(
     load_plugins_of(common)
     from builder.runs.find import find_run
 
-    folder = find_run(run)
+    folder = find_run(run, finished=False)
     from builder.resume import Finished  # once there is a run: this imports Lightning
     from builder.resume import resume as go_on
 

@@ -11,7 +11,7 @@ from builder.errors import UsageError, nearest
 from builder.runs import status
 
 LATEST = "latest"
-"""`NAME/latest` is the newest finished run of the experiment of that name."""
+"""`NAME/latest` is the newest finished run of the experiment of that name; the newest in any state for `resume`."""
 
 _SHOWN = 5
 
@@ -33,11 +33,11 @@ def runs_in(output_dir: pathlib.Path | str, *, only: str | None = None) -> list[
     return sorted(runs, key=lambda run: (run.name, str(run)))
 
 
-def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.Path:
+def find_run(name: str, output_dir: pathlib.Path | str = "outputs", *, finished: bool = True) -> pathlib.Path:
     """The run that is meant by a folder, by the last part of its name, or by a beginning of either that no other has.
 
     `name` may be a path to the run, `<date>_<time>_<hash>`, its `<hash>`, or either one cut short; or
-    `<experiment>/latest`, the newest finished run of that experiment.
+    `<experiment>/latest`, the newest finished run of that experiment; without `finished` the newest in any state.
 
     Raises:
         UsageError: there is none, or more than one; names the nearest, or those that fit.
@@ -45,7 +45,7 @@ def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.P
     """
     given = pathlib.Path(name)
     if given.name == LATEST:
-        return _latest(name, output_dir)
+        return _latest(name, output_dir, finished)
     if name and (given / status.FILE).is_file():
         return given
     runs = runs_in(output_dir)
@@ -60,8 +60,8 @@ def find_run(name: str, output_dir: pathlib.Path | str = "outputs") -> pathlib.P
     raise UsageError(_several(name, fitting) if fitting else _none(name, output_dir, names))
 
 
-def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
-    """The newest finished run of the experiment that stands before `/latest`: its name, or its folder."""
+def _latest(name: str, output_dir: pathlib.Path | str, finished: bool) -> pathlib.Path:
+    """The newest run, or finished one, of the experiment that stands before `/latest`: its name, or its folder."""
     experiment = pathlib.Path(name).parent
     folders = [experiment, pathlib.Path(output_dir) / experiment] if experiment.name else []
     held = {
@@ -69,9 +69,9 @@ def _latest(name: str, output_dir: pathlib.Path | str) -> pathlib.Path:
     }
     folder = next((folder for folder, runs in held.items() if runs), experiment)
     found = {run: status.status(run) for run in held.get(folder, ())}
-    finished = {run: of.started for run, of in found.items() if of.state == "finished"}
-    if finished:
-        return max(finished, key=lambda run: finished[run])  # names tell runs of one second apart by a hash alone
+    started = {run: of.started for run, of in found.items() if of.state == "finished" or not finished}
+    if started:
+        return max(started, key=lambda run: started[run])  # names tell runs of one second apart by a hash alone
     if found:
         raise UsageError(f"no run {name!r}: none of the runs in {folder} is finished")
     experiments = dict.fromkeys(run.parent.name for run in runs_in(output_dir))

@@ -5,6 +5,7 @@ import pytest
 from builder.errors import UsageError
 from builder.runs.find import find_run, runs_in
 from builder.runs.folder import open_run
+from command_line import run
 
 NAMES = [
     "digits/2026-01-02_03-04-05_ab12cd34",
@@ -87,9 +88,9 @@ def sealed(tmp_path):
     """Runs of an experiment, sealed in order: finished, finished, failed; and one of another that failed."""
     runs = []
     for name, ending in (("digits", "finished"), ("digits", "finished"), ("digits", "failed"), ("topics", "failed")):
-        with open_run(tmp_path, name, config_yaml="", overrides=[], environment={}) as run:
-            run.seal(ending, reason=None if ending == "finished" else "no luck")
-        runs.append(run.path.rename(run.path.with_name(f"2026-01-0{len(runs) + 1}_00-00-00_00000000")))
+        with open_run(tmp_path, name, config_yaml="", overrides=[], environment={}) as made:
+            made.seal(ending, reason=None if ending == "finished" else "no luck")
+        runs.append(made.path.rename(made.path.with_name(f"2026-01-0{len(runs) + 1}_00-00-00_00000000")))
     return runs
 
 
@@ -98,6 +99,16 @@ def test_the_latest_of_an_experiment_is_its_newest_finished_run(sealed, tmp_path
     assert find_run(str(tmp_path / "digits" / "latest"), "elsewhere") == sealed[1]
     monkeypatch.chdir(tmp_path.parent)
     assert find_run(f"{tmp_path.name}/digits/latest", "elsewhere").resolve() == sealed[1]
+
+
+def test_the_latest_to_go_on_with_is_the_newest_in_any_state(sealed, tmp_path, monkeypatch):
+    assert find_run("digits/latest", tmp_path, finished=False) == sealed[2]
+    assert find_run("topics/latest", tmp_path, finished=False) == sealed[3]
+    asked = []
+    monkeypatch.setattr("builder.resume.resume", lambda folder, *words, **options: asked.append(folder) or 1 / 0)
+    (tmp_path / "outputs").symlink_to(tmp_path)
+    assert run(tmp_path, "resume", "topics/latest").code == 1
+    assert [folder.parts[-2:] for folder in asked] == [sealed[3].parts[-2:]]
 
 
 def test_the_latest_of_runs_that_began_in_one_second_is_the_one_that_began_last(tmp_path):
