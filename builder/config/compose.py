@@ -104,7 +104,7 @@ def _composed(
     types = Types()
     config, origins = _merged(listed.parts, types)
     _override(listed, folders, config, origins, [group for group, choice in found.items() if choice is None])
-    types.note(config, origins)
+    types.note(config, origins, list(config))
     config = _filled(config, origins, listed.choices)
     if size(config) > MAX_NODES:
         raise ConfigError(Fault("too large a config", expected=f"at most {MAX_NODES:,} values"))
@@ -128,6 +128,7 @@ def _listed(
 ) -> tuple[DefaultsList, dict[str, str | None]]:
     """The defaults list, and the groups that nobody chose; the faults of overrides and of files are raised together."""
     from builder.config.defaults_list import Repository, compose_list
+    from builder.config.filling import filled
 
     faults: list[Fault] = []
     repository = Repository(folders)
@@ -137,7 +138,9 @@ def _listed(
         found = {**fits_module.stated(listed, folders), **fits}
         known = {group: choice for group, choice in found.items() if choice is not None}
         if known:
-            listed = compose_list(config_name, fits_module.chosen(parsed, known), repository)
+            listed = filled(listed, known, repository) or compose_list(
+                config_name, fits_module.chosen(parsed, known), repository
+            )
     except ConfigError as error:
         raise ConfigError(*faults, *error.faults) from None
     if faults:
@@ -152,7 +155,7 @@ def _merged(parts: Sequence[Part], types: Types) -> tuple[dict[Any, Any], Origin
     faults: list[Fault] = []
     for part in parts:
         _merge_part(part, config, origins, faults)
-        types.note(config, origins)
+        types.note(config, origins, part.package[:1] or list(part.content))
     if faults:
         raise ConfigError(*faults)
     return config, origins

@@ -1,21 +1,19 @@
 """Hydra's defaults list over our own files: which configs are merged, in which order, at which package.
 
 Hydra reads the `defaults` of each file and nothing else; the content is ours. The parts of Hydra that this needs aren't
-public; they are all used here, and a test compares the outcome with `hydra.compose`.
+public; they are used here and in `filling.py`, and a test compares the outcome with `hydra.compose`.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import version
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.defaults_list import DefaultsList as HydrasList
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
@@ -26,6 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from builder.config import folders
+from builder.config.hydra_rules import hydra_rules
 from builder.config.interpolation import NotAnInterpolation, pieces
 from builder.config.tree import has_interpolation
 from builder.config.yaml_file import Document, read_yaml
@@ -33,9 +32,6 @@ from builder.errors import ConfigError, Fault, Origin, nearest
 
 MAX_LOADS = 1000
 """How many configs the defaults lists of one composition may name, again and again counted."""
-
-_BASE = "1.3"
-"""The version of Hydra whose rules hold, whatever version is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +48,14 @@ class Part:
 class DefaultsList:
     """The parts in the order of merging, the choice of each group, and the overrides that aren't of groups.
 
-    `open` are the groups for which nothing is chosen.
+    `open` are the groups for which nothing is chosen, `hydras` is what Hydra made of the lists.
     """
 
     parts: tuple[Part, ...]
     choices: dict[str, str]
     value_overrides: tuple[Override, ...]
-    open: frozenset[str] = frozenset()
+    open: frozenset[str]
+    hydras: HydrasList
 
 
 _EMPTY = OmegaConf.create()
@@ -77,6 +74,8 @@ class Repository(ConfigRepository):
         self.sources = []
         self.documents: dict[str, Document] = {}
         self.faults: list[Fault] = []
+        self.interpolated = False
+        """Whether a choice in one of the files follows from another one."""
         self._results: dict[str, ConfigResult | None] = {}
         self._loads = 0
 
@@ -120,6 +119,7 @@ class Repository(ConfigRepository):
             header = document.header
             defaults = _checked_defaults(document)
             self.documents[config_path] = document
+            self.interpolated |= has_interpolation(str(defaults))
         except ConfigError as error:
             self.faults.extend(error.faults)
         return ConfigResult(
@@ -195,7 +195,7 @@ def compose_list(config_name: str, overrides: Sequence[Override], repository: Re
     if faults:
         raise ConfigError(*faults)
     try:
-        with _hydra_rules():
+        with hydra_rules():
             result = create_defaults_list(repository, config_name, list(overrides), False, False)
     except MissingConfigException as error:
         raise ConfigError(*repository.faults, _missing_choice(error, repository)) from None
@@ -205,26 +205,22 @@ def compose_list(config_name: str, overrides: Sequence[Override], repository: Re
         raise ConfigError(*repository.faults, _composition_fault(error, overrides, repository)) from None
     if repository.faults:
         raise ConfigError(*repository.faults)
-    known = reversed(result.overrides.known_choices.items())  # Hydra walks from the last to the first
-    choices = {group: choice for group, choice in known if choice is not None}
     left_out = {override.key_or_group for override in overrides if override.value() == []}
-    unchosen = {group for group, choice in result.overrides.known_choices.items() if choice is None}
+    return read_off(result, result.overrides.known_choices, (*result.config_overrides, *rules), left_out, repository)
+
+
+def read_off(
+    result: HydrasList,
+    known: Mapping[str, str | None],
+    value_overrides: tuple[Override, ...],
+    left_out: Collection[str],
+    repository: Repository,
+) -> DefaultsList:
+    """What Hydra's list says, with its files; `known` are its choices, those of the last group first."""
+    choices = {group: choice for group, choice in reversed(known.items()) if choice is not None}
+    unchosen = {group for group, choice in known.items() if choice is None}
     parts = tuple(_part(default, repository) for default in result.defaults)
-    return DefaultsList(parts, choices, (*result.config_overrides, *rules), frozenset(left_out | unchosen))
-
-
-@contextmanager
-def _hydra_rules() -> Iterator[None]:
-    """Hydra without its warnings and by one version's rules; both as they were afterwards."""
-    base = version.VersionBase.instance()
-    before = base.version_base
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        version.setbase(_BASE)
-        try:
-            yield
-        finally:
-            base.version_base = before
+    return DefaultsList(parts, choices, value_overrides, frozenset({*left_out, *unchosen}), result)
 
 
 def _part(default: ResultDefault, repository: Repository) -> Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from builder.errors import ConfigError, Fault, UnknownName, nearest
 SUFFIX = ".yaml"
 
 
+@functools.cache
 def shipped_configs() -> Path:
     """The folder of the configs that come with the package: inside it if installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from builder.config.hydra_rules import hydra_rules
 from builder.config.origin import Origins
 from builder.config.scalars import MisreadScalar, checked_number
 from builder.config.schema_keys import Unknown, unknown_in
@@ -45,11 +46,12 @@ def parse(texts: Sequence[str], faults: list[Fault]) -> list[HydraOverride]:
 
     parser = OverridesParser.create()
     found = []
-    for text in texts:
-        try:
-            found.append(_parsed(parser, text))
-        except ConfigError as error:
-            faults.extend(error.faults)
+    with hydra_rules():
+        for text in texts:
+            try:
+                found.append(_parsed(parser, text))
+            except ConfigError as error:
+                faults.extend(error.faults)
     return found
 
 

@@ -5,7 +5,7 @@ Whether the new type takes them isn't known here: `builder.settle` looks, and dr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,24 +26,30 @@ class Superseded:
 class Types:
     """The types of a config that is being composed, layer after layer: file after file, then all overrides."""
 
-    _types: dict[Path, str] = field(default_factory=dict)
-    _origins: dict[Path, tuple[Origin, ...]] = field(default_factory=dict)
+    _types: dict[Any, dict[Path, str]] = field(default_factory=dict)
+    _origins: dict[Any, dict[Path, tuple[Origin, ...]]] = field(default_factory=dict)
     _found: dict[Path, Superseded] = field(default_factory=dict)
 
-    def note(self, config: dict[Any, Any], origins: Origins) -> None:
-        """Look at the config after a layer was merged onto it."""
+    def note(self, config: dict[Any, Any], origins: Origins, sections: Iterable[Any]) -> None:
+        """Look at the config after a layer was merged onto it that may have changed these sections of it."""
+        for section in sections:
+            if section in config:
+                self._note(section, config[section], origins)
+
+    def _note(self, section: Any, value: Any, origins: Origins) -> None:
         types: dict[Path, str] = {}
         written: dict[Path, tuple[Origin, ...]] = {}
-        for owner, mapping in _typed(config, ()):
+        types_before, written_before = self._types.get(section, {}), self._origins.get(section, {})
+        for owner, mapping in _typed(value, (section,)):
             types[owner] = mapping["type"]
-            changed = self._types.get(owner, types[owner]) != types[owner]
+            changed = types_before.get(owner, types[owner]) != types[owner]
             for path, value in _arguments(owner, mapping):
                 written[path] = tuple(_origins(value, path, origins))
-                if self._origins.get(path) != written[path]:
+                if written_before.get(path) != written[path]:
                     self._found.pop(path, None)
                 elif changed:
                     self._found[path] = Superseded(owner, path)
-        self._types, self._origins = types, written
+        self._types[section], self._origins[section] = types, written
 
     def superseded(self, config: dict[Any, Any]) -> tuple[Superseded, ...]:
         """What is left of all that was found."""

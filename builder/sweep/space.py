@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, R
 from hydra.errors import HydraException
 
 from builder.config.folders import choices, groups
+from builder.config.hydra_rules import hydra_rules
 from builder.errors import ConfigError, Fault, Origin, nearest
 from builder.hashing import derive
 from builder.sweep.values import Label, label, written
@@ -80,7 +81,8 @@ class Axis:
 def is_sweep(word: str) -> bool:
     """Whether a word of the command line says several values; one that can't be read doesn't."""
     try:
-        return bool(OverridesParser.create().parse_override(word).is_sweep_override())
+        with hydra_rules():
+            return bool(OverridesParser.create().parse_override(word).is_sweep_override())
     except (HydraException, ValueError, TypeError, RecursionError):
         return False
 
@@ -94,7 +96,8 @@ def read_axis(
         ConfigError: it isn't well written, or can't be varied so.
     """
     try:
-        override = OverridesParser.create().parse_override(f"{key}={text}")
+        with hydra_rules():
+            override = OverridesParser.create().parse_override(f"{key}={text}")
         value: Any = override.value()
         values = _values(key, value, folders, derive(seed, "shuffle", key))
     except _Refused as refused:

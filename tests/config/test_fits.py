@@ -2,6 +2,7 @@
 
 import pytest
 
+from builder.config import defaults_list, filling
 from builder.config.compose import compose, refitted
 from builder.errors import ConfigError
 
@@ -76,3 +77,67 @@ def test_wrong_statements_are_told_with_their_lines(open_configs, write):
     )
     write("data/wine.yaml", wine + "fits: mlp\n")
     assert "configs/data/wine.yaml:4: data.fits: wrong value" in told("data=wine")
+
+
+OVERRIDES = [
+    [], ["data=wine", "seed=3"], ["data=wine", "model=cnn"], ["data=wine", "task=null"], ["data=wine", "~optimizer"],
+    ["data=wine", "experiment=wine_sgd"], ["data=wine", "model=null", "model.args.hidden=8"],
+]  # fmt: skip
+"""What leaves both groups open, one, or none."""
+
+
+def outcome(overrides):
+    try:
+        composed = compose(overrides)
+    except ConfigError as error:
+        return str(error)
+    return composed.unresolved, composed.choices, composed.fits, {path: composed.origins.of(path) for path in PLACES}
+
+
+PLACES = [("model",), ("model", "args", "hidden"), ("task",), ("task", "loss"), ("data", "name"), ("seed",)]
+
+
+def packaged(write, configs):
+    write("task/classification.yaml", "# @package _global_\nseed: 9\ntask: {loss: mse}\n")
+
+
+def with_defaults(write, configs):
+    (configs / "task/other.yaml").write_text((configs / "task/classification.yaml").read_text())
+    write("task/classification.yaml", "defaults: [other]\n")
+
+
+def referred_to(write, configs):
+    text = (configs / "train.yaml").read_text()
+    write("train.yaml", text.replace("task: null", "task: null\n  - optional /trainer/of_${task}@extra: one"))
+
+
+def named_twice(write, configs):
+    text = (configs / "train.yaml").read_text()
+    write("train.yaml", text.replace("task: null", "task: null\n  - task@also: null"))
+
+
+def wrong(write, configs):
+    write("task/classification.yaml", "loss: !!python/name:os.system\n")
+
+
+@pytest.mark.parametrize("overrides", OVERRIDES, ids=" ".join)
+@pytest.mark.parametrize(
+    "changes",
+    [None, packaged, with_defaults, referred_to, named_twice, wrong],
+    ids=lambda each: getattr(each, "__name__", "as_it_is"),
+)
+def test_filled_in_groups_are_what_a_walk_through_the_lists_finds(
+    open_configs, write, monkeypatch, changes, overrides
+):  # fmt: skip
+    if changes is not None:
+        changes(write, open_configs)
+    filled = outcome(overrides)
+    monkeypatch.setattr(filling, "filled", lambda *arguments: None)
+    assert filled == outcome(overrides)
+
+
+def test_groups_are_filled_in_without_a_second_walk(open_configs, monkeypatch):
+    walks = []
+    walk = defaults_list.create_defaults_list
+    monkeypatch.setattr(defaults_list, "create_defaults_list", lambda *args: walks.append(args) or walk(*args))
+    assert compose(["data=wine"]).open == () and len(walks) == 1
