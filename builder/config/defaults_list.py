@@ -217,7 +217,7 @@ def read_off(
     repository: Repository,
 ) -> DefaultsList:
     """What Hydra's list says, with its files; `known` are its choices, those of the last group first."""
-    choices = {group: choice for group, choice in reversed(known.items()) if choice is not None}
+    choices = {group: choice for group, choice in reversed(list(known.items())) if choice is not None}
     unchosen = {group for group, choice in known.items() if choice is None}
     parts = tuple(_part(default, repository) for default in result.defaults)
     return DefaultsList(parts, choices, value_overrides, frozenset({*left_out, *unchosen}), result)

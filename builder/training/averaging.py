@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 from pytorch_lightning import callbacks
 from pytorch_lightning.trainer.states import TrainerFn
 
+from builder.training.loop_rule import without_outputs
+
 
 class _Averaging(callbacks.WeightAveraging):
     """Lightning's, but for two things: until the first average there is none, and a test takes the average."""
@@ -91,6 +93,7 @@ class MeanWeightAveraging(_Averaging):
         if not trainer.max_epochs or trainer.max_epochs < 0:
             raise ValueError("MeanWeightAveraging needs trainer.max_epochs")
 
+    @without_outputs
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

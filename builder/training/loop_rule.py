@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -32,6 +32,18 @@ MODULE_HOOKS = (
 """Hooks of the module that do a part of the step; where one is overridden, Lightning's own loop calls it."""
 
 Hook = Callable[..., Any]
+Method = TypeVar("Method", bound=Hook)
+
+
+def without_outputs(hook: Method) -> Method:
+    """Say of an `on_train_batch_end` that it doesn't look at the step's outputs: a copy is made for those that do."""
+    hook.without_outputs = True  # type: ignore[attr-defined]
+    return hook
+
+
+def takes_outputs(hook: Hook) -> bool:
+    """Whether one of the hooks that `listeners` finds may look at the step's outputs."""
+    return not getattr(getattr(hook, "func", hook), "without_outputs", False)
 
 
 def why_stock(loop: _TrainingEpochLoop, fetcher: Any) -> str | None:

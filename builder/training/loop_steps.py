@@ -15,7 +15,8 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader, _MaxSize
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from builder.training.loop_rule import STEP_HOOKS, listeners
+from builder.training.loop_rule import STEP_HOOKS, listeners, takes_outputs
+from builder.training.unwrapped import Unwrapped
 
 
 class Steps:
@@ -28,8 +29,10 @@ class Steps:
         self.module = trainer.lightning_module
         self.state = vars(self.module)  # an assignment to a module's attribute takes its time
         self.optimizer = trainer.optimizers[0]
+        self.unwrapped = Unwrapped(self.optimizer)
         self.results, self.connector = loop._results, trainer._logger_connector
         self.hooks = {hook: listeners(trainer, hook) for hook in STEP_HOOKS}
+        self.outputs_taken = any(map(takes_outputs, self.hooks["on_train_batch_end"]))
         self.batches, self.device = trainer.num_training_batches, trainer.strategy.root_device
         self.schedules = [each for each in trainer.lr_scheduler_configs if each.interval == "step"]
         self.plateau = any(each.reduce_on_plateau for each in self.schedules)
@@ -161,12 +164,12 @@ class Steps:
             step.increment_ready()
             self.around = self.state["_current_fx_name"] = "optimizer_step"
             if self.direct:
-                self.optimizer.step(closure=self._step_closure)
+                self.unwrapped.step(self._step_closure)
             else:
                 self.precision.optimizer_step(self.optimizer, model=self.module, closure=self._closure)
             step.increment_completed()
         self.state["_current_fx_name"] = None
-        if not self.hooks["on_train_batch_end"] or self.loss is None:
+        if not self.outputs_taken or self.loss is None:
             return {}
         return {"loss": self.loss.clone(), **self.extra}
 
@@ -225,7 +228,7 @@ class Steps:
         progress.increment_ready()
         self._call("on_before_zero_grad", self.optimizer)
         progress.increment_started()
-        self.optimizer.zero_grad()
+        self.unwrapped.zero_grad()
         progress.increment_completed()
 
     def _call(self, name: str, *arguments: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,9 @@ class MetricLog(FileLogger):
         Raises:
             RunError: the system refuses.
         """
-        line = (json.dumps(plain(row_of(metrics, step)), allow_nan=False) + "\n").encode()
+        row = row_of(metrics, step)
+        finite = all(map(math.isfinite, metrics.values()))
+        line = (json.dumps(row if finite else plain(row), allow_nan=False) + "\n").encode()
         with told("write", self.path):
             written = os.write(self._opened(), line)
             while written < len(line):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from builder.select import KEYS
+from builder.training.loop_rule import without_outputs
 from builder.training.placed import PlacedCallback
 
 
@@ -94,6 +95,7 @@ class ActivationNorms(PlacedCallback):
                 module.register_forward_hook(self._hook(name)) for name, module in self._modules.items()
             ]  # fmt: skip
 
+    @without_outputs
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:  # fmt: skip

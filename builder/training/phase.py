@@ -100,9 +100,14 @@ class Phase:
         for term in self._task.loss.terms:
             self._means[f"loss_{term}"].add(values.terms[term], size)  # type: ignore[attr-defined]
         for key, terms in self._terms.items():
-            arguments = tuple(_detached(term(values)) for term in terms)
-            self._pending[key].append(arguments)
-            self._elements[key] += sum(argument.numel() for argument in arguments if isinstance(argument, Tensor))
+            arguments, elements = [], 0
+            for evaluate in terms:
+                argument = evaluate(values)
+                if isinstance(argument, Tensor):
+                    argument, elements = argument.detach(), elements + argument.numel()
+                arguments.append(argument)
+            self._pending[key].append(tuple(arguments))
+            self._elements[key] += elements
             if self._elements[key] >= PENDING:
                 self._update(key)
 
@@ -218,10 +223,6 @@ def _unpacked(packed: Mapping[str, Any], device: torch.device) -> list[tuple[Any
         columns = [column.to(device).split(packed["sizes"]) for column in packed["joined"]]
         return list(zip(*columns, strict=True))
     return [tuple(one.to(device) if isinstance(one, Tensor) else one for one in row) for row in packed["rows"]]
-
-
-def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _can_join(pending: list[tuple[Any, ...]], metric: type) -> bool:

@@ -11,6 +11,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from torch.profiler import ProfilerActivity, profile
 
+from builder.training.loop_rule import without_outputs
+
 FOLDER = "profile"
 """Of the run folder: where profiles are written."""
 
@@ -51,6 +53,7 @@ class Profile(Callback):
             self._profiler = profile(activities=[ProfilerActivity.CPU, *gpu], record_shapes=True)
             self._profiler.start()
 
+    @without_outputs
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:  # fmt: skip

@@ -10,6 +10,8 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from builder.training.loop_rule import without_outputs
+
 
 class ProgressBar(Callback):
     """A bar over all of training with the time left and the latest metrics; `refresh` is in seconds.
@@ -51,6 +53,7 @@ class ProgressBar(Callback):
         self._tell(trainer)
         self._epoch = (trainer.current_epoch, time.monotonic())
 
+    @without_outputs
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar, if the last move was `refresh` seconds ago."""
         self._done += 1

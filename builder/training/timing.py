@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from builder.errors import Fault, nearest
+from builder.training.loop_rule import without_outputs
 from builder.training.norms import is_logged, log
 from builder.training.placed import PlacedCallback
 
@@ -59,6 +60,7 @@ class Timing(PlacedCallback):
         """The gradients are there."""
         self._mark(pl_module)
 
+    @without_outputs
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:  # fmt: skip

@@ -22,18 +22,22 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 NAMES = tuple(sorted(path.stem.replace("_", "-") for path in (HERE / "rows").glob("*.py")))
+WHOLE_RUNS = ("accuracy", "torture", "transfer")
+"""Those that train in full, for minutes or an hour: each runs where it is named."""
+COSTS = tuple(name for name in NAMES if name not in WHOLE_RUNS)
+HELP = f"of {', '.join(NAMES)}; without any, all of them but {', '.join(WHOLE_RUNS)}, which train in full"
 
 
 def main(arguments: list[str]) -> int:
-    """Run those that are named, else all."""
+    """Run those that are named, else all that measure what something costs."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark", description="Measures ratios side by side.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; without any, all of them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=HELP)
     parser.add_argument("--smoke", action="store_true", help="only see that they run: no bound counts")
     parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks"), help="where the figures are written")
     chosen = parser.parse_args(arguments)
     if unknown := [name for name in chosen.names if name not in NAMES]:
         parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    results = [_measured(name, chosen.smoke) for name in chosen.names or NAMES]
+    results = [_measured(name, chosen.smoke) for name in chosen.names or COSTS]
     print(_written(chosen.folder, results))
     missed = any(not row["holds"] for result in results for row in result["rows"])
     return int(missed and not chosen.smoke)

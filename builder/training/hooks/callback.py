@@ -22,6 +22,7 @@ from builder.training.hooks.gradients import change_all, changed
 from builder.training.hooks.listen import Listener, named_tensors
 from builder.training.hooks.plan import PlannedHook
 from builder.training.hooks.statistics import STATISTICS, Histogram, histogram
+from builder.training.loop_rule import without_outputs
 from builder.training.norms import log
 
 
@@ -114,6 +115,7 @@ class Hooks(pl.Callback):
             else:
                 change_all(hook.rule, held, self.seed, self._step)
 
+    @without_outputs
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:  # fmt: skip
