@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class CSVLogger(FileLogger):
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__(Path(save_dir) / "metrics.csv")
-        self._columns: list[str] = []
+        self._columns: dict[str, int] = {}
+        """The columns in their order, each with its rank in that."""
         self._rows: list[dict[str, Any]] = []
         self._file: int | None = None
         self._offset = self._end = 0
@@ -43,7 +45,7 @@ class CSVLogger(FileLogger):
 
     def rewind(self, rows: Sequence[Row]) -> None:
         """Make the table of these rows alone, each as it was logged."""
-        self._columns, self._rows, self._offset, self._end = [], [], 0, 0
+        self._columns, self._rows, self._offset, self._end = {}, [], 0, 0
         self._close()
         for row in rows:
             self._take(row)
@@ -61,9 +63,9 @@ class CSVLogger(FileLogger):
         if not self._rows or self._rows[-1].get("step") != row["step"]:
             self._rows.append({"step": row["step"]})
         self._rows[-1] |= row
-        new = [name for name in self._rows[-1] if name not in self._columns]
+        new = {name: _rank(name) for name in self._rows[-1] if name not in self._columns}
         if new:
-            self._columns = sorted([*self._columns, *new], key=_rank)
+            self._columns = dict(sorted({**self._columns, **new}.items(), key=itemgetter(1)))
         return bool(new)
 
     def _rewrite(self) -> None:
@@ -95,8 +97,8 @@ class CSVLogger(FileLogger):
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
         """A row of numbers, which need no quotes; with all their digits."""
-        values = [row.get(column) for column in self._columns]
-        return (",".join("" if value is None else repr(value) for value in values) + "\n").encode()
+        values = ["" if (value := row.get(column)) is None else repr(value) for column in self._columns]
+        return (",".join(values) + "\n").encode()
 
 
 def _rank(column: str) -> int:

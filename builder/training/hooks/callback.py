@@ -64,6 +64,8 @@ class Hooks(pl.Callback):
         first = step != self._step
         if first:
             self._clear()
+            if self._printed and not any(hook.is_due(step) for hook in self.hooks):
+                return
         self._step, self._batch = step, 0 if first else self._batch + 1
         for hook in self.hooks:
             if hook.about_modules:
@@ -121,8 +123,10 @@ class Hooks(pl.Callback):
     ) -> None:  # fmt: skip
         """Take the hooks away; if the optimiser has stepped, log what there is."""
         self._printed = True
+        if self._step is None:
+            return
         self._listener.stop()
-        if trainer.global_step == self._step or self._step is None:
+        if trainer.global_step == self._step:
             return
         for hook in self.hooks:
             if hook.rule.of in ("weights", "updates") and hook.is_due(self._step):
