@@ -150,7 +150,7 @@ def watched(chaos):
     attempts.add, fit.make_trainer = add, make_trainer
     for name in ("fsync", "replace", "link", "ftruncate"):
         setattr(os, name, _around(name, getattr(os, name), chaos))
-    positions._Hashed.write = _around("part of a checkpoint", positions._Hashed.write, chaos)
+    positions._Synced.write = _around("part of a checkpoint", positions._Synced.write, chaos)
     metric_log.os = _HalfWrites(chaos)
     yield
 

@@ -1,4 +1,4 @@
-"""Checkpoints that a run goes on from: files whose names hold a hash of what is in them."""
+"""Checkpoints that a run goes on from: files whose names hold a hash that vouches for all that is in them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import os
 import pathlib
 import pickle
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any, Self
 
 import torch
@@ -23,8 +27,12 @@ FOLDER = "resume"
 """Where they lie, in the folder of checkpoints."""
 NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.ckpt")
 DAMAGED = ".damaged"
-LARGE, SYNCED = 1 << 20, 1 << 26
-"""Bytes of a part that other threads help with, and after how many it is begun to bring them to the disk."""
+SYNCED = 1 << 26
+"""After how many bytes it is begun to bring them to the disk."""
+NOT_AN_ARCHIVE = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What Python's reader of zip archives raises for files that are damaged."""
 FORM = 2
 """The form of what is kept under `KEY`."""
 KEY = "exact"
@@ -49,15 +57,42 @@ def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
     Raises:
         RunError: the system refuses.
     """
-    digests: list[str] = []
+    digests: list[str | None] = []
 
     def fill(file: Any) -> None:
-        with _Hashed(file) as hashed:
-            dump(checkpoint, hashed)
-            hashed.finish()
-        digests.append(hashed.digest)
+        with _Synced(file) as synced, _checksums():
+            dump(checkpoint, synced)
+            synced.finish()
+        file.flush()
+        with open(file.name, "rb") as written:
+            digests.append(_listed(written))
 
-    return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{digests[0][:32]}{path.suffix}"))
+    return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{digests[0]}{path.suffix}"))
+
+
+def _listed(file: BufferedReader) -> str | None:
+    """A hash of the list of a zip archive's members, in which each has its place, its size and its CRC-32.
+
+    None if the file isn't an archive.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            start = archive.start_dir
+    except NOT_AN_ARCHIVE:
+        return None
+    file.seek(start)
+    return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _checksums() -> Iterator[None]:
+    """Have `torch.save` note the checksums of members, whoever had switched that off."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def dump(value: Any, file: Any) -> None:
@@ -77,15 +112,12 @@ def dump(value: Any, file: Any) -> None:
         raise before from error
 
 
-class _Hashed:
-    """A file that is hashed as it is written: large parts meanwhile, by other threads, which also begin to sync them.
-
-    Nothing is kept of what is written: a part is written and hashed when `write` returns.
-    """
+class _Synced:
+    """A file that another thread begins to bring to the disk while more is written."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self._hashing = file, hashlib.sha256()
-        self._threads = ThreadPoolExecutor(2, "checkpoint")  # there are none until they are needed
+        self._file = file
+        self._thread = ThreadPoolExecutor(1, "checkpoint")  # there is none until it is needed
         self._unsynced, self._syncing = 0, Future[None]()
         self._syncing.set_result(None)
 
@@ -93,20 +125,14 @@ class _Hashed:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._threads.shutdown()
+        self._thread.shutdown()
 
     def write(self, data: Any) -> int:
-        if len(data) < LARGE:
-            self._hashing.update(data)
-            written: int = self._file.write(data)
-            return written
-        writing = self._threads.submit(self._file.write, data)
-        self._hashing.update(data)
-        written = writing.result()
+        written: int = self._file.write(data)
         self._unsynced += written
         if self._unsynced >= SYNCED and self._syncing.done():
             self._syncing.result()  # an error of the disk is told once
-            self._syncing, self._unsynced = self._threads.submit(os.fsync, self._file.fileno()), 0
+            self._syncing, self._unsynced = self._thread.submit(os.fsync, self._file.fileno()), 0
         return written
 
     def flush(self) -> None:
@@ -116,11 +142,6 @@ class _Hashed:
         """Wait until no thread is at work; raise what the disk said."""
         self._syncing.result()
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of all that was written."""
-        return self._hashing.hexdigest()
-
 
 def in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
     """All in a folder, the newest first; whether they are intact isn't looked at."""
@@ -129,11 +150,28 @@ def in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def is_intact(path: pathlib.Path) -> bool:
-    """Whether a file holds what its name says."""
+    """Whether a file holds what its name says: the list of its members has that hash, and they their checksums.
+
+    Older files have a hash of their whole content in their names.
+    """
     found = NAME.fullmatch(path.name)
-    with told("read", path), open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return found is not None and digest.startswith(found[2])
+    if found is None:
+        return False
+    with told("read", path):
+        with open(path, "rb") as file:
+            if _listed(file) == found[2]:
+                return _is_whole(file)
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest().startswith(found[2])
+
+
+def _is_whole(file: BufferedReader) -> bool:
+    """Whether all members of an archive have their checksums."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except NOT_AN_ARCHIVE:
+        return False
 
 
 def newest(folder: pathlib.Path) -> tuple[Position | None, list[str]]:
