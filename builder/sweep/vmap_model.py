@@ -121,7 +121,9 @@ class Together:
     def compile(self, *, all_sizes: bool = False) -> None:
         """Compile the step, for batches of the usual size; others are stepped as they are, unless `all_sizes`."""
         self._whole, self._all_sizes = self._first, all_sizes
-        self._compiled = torch.compile(self._step, dynamic=False)
+        # Nothing but the tensors' shapes can change: `keep`, after which all is another, lets it be compiled anew.
+        guards: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
+        self._compiled = torch.compile(self._step, dynamic=False, options=guards)
 
     def _first(self, *parts: Any) -> Any:
         """The first compiled step; where the compiler can't, all steps are made as they are, and that is said."""

@@ -62,7 +62,15 @@ class Trainee:
         value = values.get(task.monitor, math.nan)
         signed = value if task.mode == "min" else -value
         if not math.isnan(signed) and (self.best is None or signed < self.best[0]):
-            self.best = (signed, epoch, {name: tensor.clone() for name, tensor in self.weights.items()})
+            self.best = (signed, epoch, self._kept())
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The weights as they are now, in the memory of the best ones so far."""
+        if self.best is None:
+            return {name: tensor.clone() for name, tensor in self.weights.items()}
+        for name, tensor in self.best[2].items():
+            tensor.copy_(self.weights[name])
+        return self.best[2]
 
     def end(self, reason: str, step: int, *, failed: bool) -> None:
         """It goes on no more, before the others: failed, or pruned."""

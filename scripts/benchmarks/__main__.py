@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -51,9 +52,11 @@ def _measured(name: str, smoke: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     module = _module(name)
     gc.freeze()  # what is imported by now is no garbage, and needn't be gone through at every collection
+    start = time.monotonic()
     rows = [_figures(row) for row in module.rows(SMOKE if smoke else Effort())]
-    _print(name, module.TITLE, rows)
-    return {"name": name, "title": module.TITLE, "rows": rows}
+    seconds = time.monotonic() - start
+    _print(name, f"{module.TITLE} ({seconds:.0f} s to measure)", rows)
+    return {"name": name, "title": module.TITLE, "seconds": seconds, "rows": rows}
 
 
 def _module(name: str) -> ModuleType:
