@@ -27,6 +27,7 @@ from builder.optim.scheduler import Schedule, build_scheduler
 from builder.prepare import Prepared, prepare
 from builder.run_files import describe, follow, open_folder, write_page, write_predictions
 from builder.runs import attempts
+from builder.runs.command import command_line
 from builder.runs.folder import Run, one_line
 from builder.runs.status import now
 from builder.seeding import reseed
@@ -103,7 +104,7 @@ def train(
         model = construct(ready.definition, {}, ready.data.facts.values, ready.found.sizes, torch.device("meta"))
     with open_folder(ready) if rank == 0 else follow() as run:
         if rank == 0:
-            attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None})
+            attempts.add(run.path, {"started": now(), "command": command_line(), "from": None})
         describe(run, ready, initial, loaded)
         if on_open is not None:
             on_open(run.path)

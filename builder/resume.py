@@ -20,6 +20,7 @@ from builder.pipeline import TrainReport, context_of, trained
 from builder.prepare import Prepared, prepare
 from builder.run_files import follow
 from builder.runs import attempts
+from builder.runs.command import command_line
 from builder.runs.folder import Run
 from builder.runs.status import now
 from builder.seeding import reseed
@@ -87,7 +88,7 @@ def resume(
     if followed() is not None:
         return _followed(after, started)
     _refuse_launchers(run_dir)
-    with Run(run_dir, sys.argv, again=True) as run:
+    with Run(run_dir, command_line(), again=True) as run:
         assert run.before is not None
         if run.before.state == "finished" and not _more(found):
             run.restore()
@@ -174,7 +175,7 @@ class _Noted:
         changed = [{"key": dotted(each.path), "then": each.then, "now": each.now} for each in self.changes]
         position = self.position
         return {
-            "started": now(), "command": sys.argv, "from": None if position is None else position.path.name,
+            "started": now(), "command": command_line(), "from": None if position is None else position.path.name,
             "epoch": 0 if position is None else position.epoch, "step": 0 if position is None else position.step,
             "changes": changed, "differences": [asdict(each) for each in differences], "inexact": self.inexact,
             "damaged": list(self.damaged), "before": _told(self.run),

@@ -8,11 +8,11 @@ import os
 import pathlib
 import platform
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from builder.runs.command import command_line
 from builder.runs.git import Repository
 
 DISTRIBUTION = "builder"
@@ -32,7 +32,7 @@ def environment(
         command: the command line; by default this process's.
     """
     facts: dict[str, Any] = {
-        "command": list(sys.argv if command is None else command),
+        "command": command_line() if command is None else list(command),
         "folder": os.getcwd(),
         "host": platform.node(),
         "platform": platform.platform(),

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import pathlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any, Self
 from builder import durable
 from builder.errors import DEFAULT, BuilderError, ConfigError, Fault, Origin
 from builder.runs import manifest, status
+from builder.runs.command import command_line
 from builder.runs.lock import Lock
 from builder.runs.status import Ending
 
@@ -208,7 +208,7 @@ def open_run(
     path = _new_folder(pathlib.Path(output_dir) / name, config_yaml, *overrides)
     with contextlib.ExitStack() as undo:
         undo.callback(shutil.rmtree, path, ignore_errors=True)
-        run = Run(path, sys.argv if command is None else command)
+        run = Run(path, command_line() if command is None else command)
         undo.callback(run.unlock)
         run.write_text("config.yaml", config_yaml)
         run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))

@@ -14,6 +14,7 @@ from builder.config.saved import saved_yaml
 from builder.durable import make_folder, told, write_json
 from builder.errors import ConfigError, Fault, Origin, UsageError
 from builder.registry import executors
+from builder.runs.command import without_password
 from builder.runs.lock import Lock
 from builder.sweep.book import Book, Row
 from builder.sweep.driver import Driver, Event, Judged
@@ -25,7 +26,7 @@ from builder.sweep.report import write_report
 from builder.sweep.results import best_rows, link_best, write_results
 from builder.sweep.settings import Settings, Source, read_settings
 from builder.sweep.space import corners
-from builder.sweep.storage import find_study, hidden, open_storage, refuse_study, url_of
+from builder.sweep.storage import find_study, open_storage, refuse_study, url_of
 
 LATER = ("sweep.trials", "sweep.executor", "sweep.retry", "sweep.pruner")
 """What a resumed sweep may say anew."""
@@ -83,8 +84,8 @@ def start(words: Sequence[str], source: Source, watcher: Watcher) -> SweepReport
         lock = Lock(folder)
         watcher.say(str(found))
         known = {
-            "study": folder.name, "storage": hidden(url), "words": _settled(words, settings), "source": asdict(source),
-            "folder": str(folder), "monitor": found.monitor, "mode": found.mode,
+            "study": folder.name, "storage": without_password(url), "words": _settled(words, settings),
+            "source": asdict(source), "folder": str(folder), "monitor": found.monitor, "mode": found.mode,
             "objectives": [asdict(one) for one in found.objectives], "configs": _fingerprint(settings),
         }  # fmt: skip
         write_json(folder / FILE, known)  # first of all: with it, a sweep that is killed here is one to resume

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import MissingExtra, RunError, UsageError, nearest
+from builder.runs.command import without_password
 from builder.sweep.search import optuna
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ def url_of(storage: str | None, folder: Path) -> str:
     if storage is None:
         return f"sqlite:///{(folder / FILE).resolve()}"
     return storage if "://" in storage else f"journal:///{Path(storage).resolve()}"
-
-
-def hidden(url: str) -> str:
-    """A URL without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", url)
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -52,15 +47,23 @@ def open_storage(url: str) -> BaseStorage:
             arguments: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if kind == "sqlite" else {}
             storage = package.storages.RDBStorage(url, engine_kwargs=arguments)
         opened: BaseStorage = package.storages.get_storage(storage)  # which keeps what can't change any more
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the storage {kind}:// needs the package {error.name!r}: pip install it") from error
     except Exception as error:  # whatever SQLAlchemy, a driver or the system raises
+        if (missing := _missing(error)) is not None:
+            raise MissingExtra(f"the storage {kind}:// needs the package {missing!r}: pip install it") from error
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if "parse" in said.lower() or "NoSuchModule" in type(error).__name__:
             hint = "sqlite:///study.db, postgresql://USER:PASSWORD@HOST/DATABASE, mysql://…, or the path of a journal"
-            raise UsageError(f"no storage {hidden(url)!r}\n  expected: {hint}") from error
-        raise RunError(f"the storage {hidden(url)} can't be opened: {said}") from error
+            raise UsageError(f"no storage {without_password(url)!r}\n  expected: {hint}") from error
+        raise RunError(f"the storage {without_password(url)} can't be opened: {said}") from error
     return opened
+
+
+def _missing(error: BaseException) -> str | None:
+    """The package that isn't installed, which Optuna doesn't name; None if that isn't why something was raised."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        cause = cause.__cause__ or cause.__context__
+    return None if cause is None else cause.name
 
 
 def refuse_study(url: str, name: str) -> None:
@@ -70,7 +73,8 @@ def refuse_study(url: str, name: str) -> None:
         UsageError: there is one.
     """
     if name in [study.study_name for study in open_storage(url).get_all_studies()]:
-        raise UsageError(f"a study {name!r} lies in {hidden(url)} already\n  hint:     give it another sweep.name")
+        shown, hint = without_password(url), "give it another sweep.name"
+        raise UsageError(f"a study {name!r} lies in {shown} already\n  hint:     {hint}")
 
 
 def find_study(storage: BaseStorage, name: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from builder.optim.scheduler import build_scheduler
 from builder.report.run import write_report
 from builder.run_files import describe, open_folder
 from builder.runs import attempts
+from builder.runs.command import command_line
 from builder.runs.folder import Run
 from builder.runs.status import Ending, now
 from builder.sweep.vmap_group import Member
@@ -116,7 +116,7 @@ def opened(
     """A model with its run folder, which says how its weights began (`reports`); `steps` is for its schedule."""
     ready = member.ready
     run = open_folder(ready)
-    attempts.add(run.path, {"started": now(), "command": sys.argv, "from": None, "together": True})
+    attempts.add(run.path, {"started": now(), "command": command_line(), "from": None, "together": True})
     describe(run, ready, *reports)
     section = member.values["scheduler"]
     schedule = build_scheduler(optimizer, section, ready.composed.origins, steps=steps) if section else None

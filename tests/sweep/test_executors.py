@@ -7,10 +7,11 @@ import sys
 import pytest
 from sweep_helpers import TINY, results, sweep
 
-from builder.errors import Origin
+from builder.errors import MissingExtra, Origin
 from builder.sweep.book import Book
 from builder.sweep.search import Search
 from builder.sweep.space import Axis, Numbers
+from builder.sweep.storage import open_storage
 from command_line import finish, run, start
 
 MINE = """
@@ -180,3 +181,16 @@ def test_a_claimed_trial_is_given_to_nobody_else(tmp_path):
     other = Book(url, "s")
     assert [book.claim(abandoned=True), other.claim(abandoned=True), book.claim(abandoned=True)] == [0, 1, 2]
     assert other.claim(abandoned=True) is None and len(book.rows()) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("postgresql+psycopg://u:secret@localhost/s", "psycopg"), ("mysql+pymysql://u:secret@h/s", "pymysql")],
+)
+def test_a_driver_that_isnt_installed_is_named_and_no_password_told(url, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra) as caught:
+        open_storage(url)
+    said = str(caught.value)
+    assert f"the storage {url.partition('://')[0]}:// needs the package {package!r}: pip install it" in said
+    assert "secret" not in said
