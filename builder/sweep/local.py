@@ -144,7 +144,13 @@ def _died(process: ForkServerProcess) -> Outcome:
 
 
 def _work(pipe: Any, threads: int, gpu: str | None) -> None:
-    """A worker: trials from the pipe until it is closed."""
+    """A worker: trials from the pipe until it is closed.
+
+    A terminal sends Ctrl-C to all processes of a group, and the sweep's passes it on; the second one that a training
+    gets ends it at once. So a worker has a group of its own.
+    """
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,14 +1,17 @@
 """Where trials run: other processes, clusters, and processes that join; and an executor of the user's."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from sweep_helpers import TINY, results, sweep
 
 from builder.errors import MissingExtra, Origin
 from builder.sweep.book import Book
+from builder.sweep.local import Local
 from builder.sweep.search import Search
 from builder.sweep.space import Axis, Numbers
 from builder.sweep.storage import open_storage
@@ -194,3 +197,15 @@ def test_a_driver_that_isnt_installed_is_named_and_no_password_told(url, package
     said = str(caught.value)
     assert f"the storage {url.partition('://')[0]}:// needs the package {package!r}: pip install it" in said
     assert "secret" not in said
+
+
+def test_a_worker_has_a_process_group_of_its_own_so_that_ctrl_c_comes_once():
+    local = Local(workers=1)
+    process = local._start(0).process
+    try:
+        until = time.monotonic() + 60
+        while os.getpgid(process.pid) == os.getpgid(0) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert os.getpgid(process.pid) == process.pid
+    finally:
+        local.cancel()

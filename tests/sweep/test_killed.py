@@ -136,7 +136,7 @@ def test_killed_at_random_times_it_loses_and_doubles_nothing(seed, tmp_path, unt
 
 
 def test_two_resumes_at_once_are_refused(tmp_path):
-    process = start(tmp_path, *WORDS, "trainer.max_epochs=200")
+    process = start(tmp_path, *WORDS, "trainer.max_epochs=60")
     try:
         wait_for(lambda: states(tmp_path), process)
         ran = finish(start(tmp_path, "sweep", "resume", "outputs/sweeps/s"), tmp_path)
@@ -145,11 +145,18 @@ def test_two_resumes_at_once_are_refused(tmp_path):
         kill(process)
 
 
-def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path):
-    process = start(tmp_path, *WORDS, "sweep.trials=2")
-    wait_for(lambda: "RUNNING" in states(tmp_path).values(), process)
+@pytest.mark.parametrize("executor", [pytest.param("serial", marks=pytest.mark.slow), "local"])
+def test_ctrl_c_seals_the_runs_and_leaves_a_sweep_that_goes_on(executor, tmp_path):
+    long = ("trainer.max_epochs=60",)
+    workers = ("sweep.executor.workers=2",) if executor == "local" else ()
+    process = start(tmp_path, *WORDS, "sweep.trials=2", f"sweep.executor={executor}", *workers, *long)
+    wait_for(lambda: len(list(tmp_path.glob("outputs/sweeps/s/*/*/metrics.csv"))) == (1 + len(workers)), process)
     os.killpg(process.pid, signal.SIGINT)
     ran = finish(process, tmp_path)
-    assert ran.code in (0, 130), ran.err
+    assert ran.code == 130, ran.err
+    ended = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/sweeps/s/*/*/status.json")]
+    assert [(one["state"], one["reason"]) for one in ended] == [("interrupted", ended[0]["reason"])] * (
+        1 + len(workers)
+    )
     ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s", "--json")
     assert ran.code == 0 and json.loads(ran.out)["counts"] == {"complete": 2}
