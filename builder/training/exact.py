@@ -89,6 +89,8 @@ class ExactResume(Callback):
         self._loop_before_validation: dict[str, Any] = {}
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._alone, self.writes = True, True
+        self._idle = False
+        """Whether nothing but the end of an epoch and a signal makes one due."""
 
     @property
     def folder(self) -> pathlib.Path:
@@ -101,6 +103,7 @@ class ExactResume(Callback):
         """See whether this Lightning is one that we know."""
         check_lightning()
         self._alone = trainer.world_size == 1
+        self._idle = self._alone and self.every_n_steps is None and self.every_seconds is None
         self.writes = self.writes and not trainer.fast_dev_run  # type: ignore[attr-defined]
 
     def on_load_checkpoint(
@@ -159,6 +162,8 @@ class ExactResume(Callback):
             return
         if self._writer is not None:
             self._writer.check()
+        if self._idle and not self._due and self.stop.signum is None:  # as before most steps
+            return
         step = trainer.global_step
         due = self._due or (self.every_n_steps is not None and not step % self.every_n_steps)
         late, stopping = self._late(), self.stop.signum is not None

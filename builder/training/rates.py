@@ -15,14 +15,25 @@ class GroupRates(Callback):
     every `log_every_n_steps`, and with the last step of each epoch and of all.
     """
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look up what every step has to know; an epoch that is resumed in its midst doesn't start."""
+        self._look(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look it up again: the data may have been loaded anew."""
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        self._every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self._batches, self._most = trainer.num_training_batches, trainer.max_steps
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Log the rates of this step, if it is one that is logged."""
-        done, most = batch_idx + 1, trainer.max_steps
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        last = done == trainer.num_training_batches or (most >= 0 and trainer.global_step + 1 == most)
-        if last or (every and not done % every):
+        done = batch_idx + 1
+        logged = self._every and not done % self._every
+        if logged or done == self._batches or (self._most >= 0 and trainer.global_step + 1 == self._most):
             self._log(trainer)
 
     def _log(self, trainer: pl.Trainer) -> None:

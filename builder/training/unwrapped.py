@@ -31,7 +31,7 @@ class Unwrapped:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._inner = _inner(optimizer)
-        self._scheduled = "step" in vars(optimizer)
+        self._scheduled, self._no_grad = "step" in vars(optimizer), torch.no_grad()
         self._zeroes = type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
         names = (optimizer, "_optimizer_step_%s_hooks"), (torchs, "_global_optimizer_%s_hooks")
         self._hooks = [getattr(owner, name % when, True) for owner, name in names for when in ("pre", "post")]
@@ -43,7 +43,7 @@ class Unwrapped:
             return
         if self._scheduled:
             self.optimizer._opt_called = True  # type: ignore[attr-defined]
-        with torch.no_grad():
+        with self._no_grad:
             self._inner(self.optimizer, closure)
 
     def zero_grad(self) -> None:

@@ -20,7 +20,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     """A large model, and a small one."""
     if effort.full:
         large = Network("GPT-2 XL, 1.5 billion parameters", "gpt", SIZE_OF_XL, lambda: Gpt(**SIZE_OF_XL), {})
-        yield _compare(large, 0.01, effort, pairs=2)
+        yield _compare(large, 0.01, effort, pairs=1)
     yield _compare(transformer(64) if effort.full else transformer(16, depth=2), 1.0, effort, pairs=11)
 
 

@@ -16,4 +16,4 @@ def rows(effort: Effort) -> Iterator[Row]:
     theirs = (PYTHON, "-c", "import torch")
     for words in (("model=resnet50", *PICTURES), ("experiment=digits_mlp",)):
         command = (*BUILDER, "check", *words)
-        yield compare_commands(words[0], command, theirs, bound=1.6, effort=effort, pairs=5)
+        yield compare_commands(words[0], command, theirs, bound=1.6, effort=effort, pairs=3)

@@ -27,7 +27,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     sizes = {"8 layers of 256": (8, 256), "24 layers of 128": (24, 128)} if effort.full else {"tiny": (2, 8)}
     for name, (depth, width) in sizes.items():
         sides = [_run(depth, width, 100 if effort.full else 2, hooked) for hooked in (True, False)]
-        yield compare(name, *sides, bound=1.03, effort=effort, control=True, pairs=11)
+        yield compare(name, *sides, bound=1.03, effort=effort, control=True, pairs=15)
 
 
 def _run(depth: int, width: int, steps: int, hooked: bool) -> Callable[[], None]:

@@ -42,7 +42,7 @@ def rows(effort: Effort) -> Iterator[Row]:
         count = sum(parameter.numel() for parameter in load(run).model.parameters())
         what = f"GPT of {count / 1e6:.0f} million parameters, " if effort.full else "small GPT, "
         theirs = lambda: by_hand(run, args)  # noqa: E731
-        pairs = 7
+        pairs = 5
         yield compare(what + "ready", lambda: load(run), theirs, bound=0.05, effort=effort, control=True, pairs=pairs)
         yield compare(
             what + "every weight read", lambda: read(load(run).model), theirs, bound=0.1, effort=effort, pairs=pairs

@@ -15,4 +15,4 @@ def rows(effort: Effort) -> Iterator[Row]:
     ours = (*BUILDER, "--quiet", "--import", "first_step", "train", "experiment=digits_mlp", "trainer=cpu",
             "logger.tensorboard=null", "+callbacks.end.type=FirstStep")  # fmt: skip
     theirs = (PYTHON, str(HERE / "minimal" / "train.py"))
-    yield compare_commands("digits MLP", ours, theirs, bound=1.05, effort=effort, pairs=5)
+    yield compare_commands("digits MLP", ours, theirs, bound=1.05, effort=effort, pairs=3)
