@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,9 +24,7 @@ def mean(tensor: Tensor) -> Tensor:
 
 def std(tensor: Tensor) -> Tensor:
     """The standard deviation of all elements, as of a whole population."""
-    tensor = _wide(tensor)
-    centred = tensor - tensor.mean()  # with a norm it takes half the time of Tensor.std
-    return torch.linalg.vector_norm(centred) / math.sqrt(max(tensor.numel(), 1))
+    return _wide(tensor).std(correction=0)
 
 
 def norm(tensor: Tensor) -> Tensor:
