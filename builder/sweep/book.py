@@ -6,9 +6,12 @@ storage grants to one process only. So several processes share a study, and the 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +110,17 @@ class Book:
         Returns:
             Its number; None if there is none left to take.
         """
-        package = optuna()
         if abandoned:
             for trial in self._all("RUNNING"):
                 if self._is_abandoned(trial):
                     self.note(trial.number, "owner", json.dumps(asdict(this_process())))
                     return trial.number
+        with self._alone():
+            return self._take()
+
+    def _take(self) -> int | None:
+        """A trial that waited, and is now this process's."""
+        package = optuna()
         for trial in self._all("WAITING"):
             try:
                 taken = self.storage.set_trial_state_values(
@@ -124,6 +132,22 @@ class Book:
                 self.note(trial.number, "owner", json.dumps(asdict(this_process())))
                 return trial.number
         return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within it no other process takes a trial from the same SQLite file.
+
+        Other databases lock the row that is read until it is written; with SQLite two could take the same trial.
+        """
+        if not self.url.startswith("sqlite:///"):
+            yield
+            return
+        folder = os.open(os.path.dirname(self.url.removeprefix("sqlite:///")) or ".", os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # of the folder: closing the file itself would end SQLite's own locks
+            yield
+        finally:
+            os.close(folder)
 
     def others(self) -> list[int]:
         """The trials that other processes work on."""

@@ -209,3 +209,30 @@ def test_a_worker_has_a_process_group_of_its_own_so_that_ctrl_c_comes_once():
         assert os.getpgid(process.pid) == process.pid
     finally:
         local.cancel()
+
+
+CLAIMS = """
+import sys
+from builder.sweep.book import Book
+book = Book(sys.argv[1], "s")
+print("ready", flush=True)
+sys.stdin.readline()
+taken = []
+while (number := book.claim(abandoned=False)) is not None:
+    taken.append(number)
+print(*taken)
+"""
+
+
+def test_no_trial_is_taken_by_two_processes_at_once(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    Book.create(url, "s", ["max"], {}).fill([Axis("optimizer.lr", Numbers(1e-3, 1e-2), "", Origin())], 30, grid=False)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    takers = [subprocess.Popen([sys.executable, "-c", CLAIMS, url], **pipes) for _ in range(2)]
+    for taker in takers:
+        assert taker.stdout.readline() == "ready\n"
+    for taker in takers:
+        taker.stdin.write("go\n")
+        taker.stdin.flush()
+    taken = [int(number) for taker in takers for number in taker.communicate()[0].split()]
+    assert sorted(taken) == list(range(30))
