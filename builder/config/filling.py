@@ -29,6 +29,7 @@ def filled(listed: DefaultsList, choices: Mapping[str, str], repository: Reposit
     overrides, tree = listed.hydras.overrides, listed.hydras.defaults_tree
     if repository.interpolated or not choices.keys() <= overrides.known_choices.keys():
         return None
+    repository.begin()
     with hydra_rules():
         places = {group: [node for node in _open(tree) if node.get_override_key() == group] for group in choices}
         loaded = {group: repository.load_config(f"{group}/{choice}") for group, choice in choices.items()}

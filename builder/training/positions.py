@@ -57,7 +57,7 @@ def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
     Raises:
         RunError: the system refuses.
     """
-    digests: list[str | None] = []
+    digests: list[str] = []
 
     def fill(file: Any) -> None:
         with _Synced(file) as synced, _checksums():
@@ -65,7 +65,10 @@ def save(checkpoint: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
             synced.finish()
         file.flush()
         with open(file.name, "rb") as written:
-            digests.append(_listed(written))
+            digest = _listed(written)
+        if digest is None:
+            raise RunError(f"cannot write {path}: what PyTorch wrote can't be read back")
+        digests.append(digest)
 
     return write_named(path, fill, lambda: path.with_name(f"{path.stem}-{digests[0]}{path.suffix}"))
 

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 import torch
 
+from builder.errors import RunError
 from builder.training import positions
 
 VALUE = {"weights": {"a": torch.arange(300.0), "b": torch.ones(3, dtype=torch.int64)}, "step": 3, "name": "x" * 40}
@@ -95,3 +96,10 @@ def test_what_is_no_archive_is_damaged(tmp_path):
         path = tmp_path / f"000000000003-{'0' * 32}.ckpt"
         path.write_bytes(content)
         assert not positions.is_intact(path)
+
+
+def test_what_cannot_be_read_back_gets_no_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", lambda value, file: file.write(b"half"))
+    with pytest.raises(RunError, match=r"cannot write .*000000000003\.ckpt: what PyTorch wrote can't be read back"):
+        saved(tmp_path)
+    assert list(tmp_path.iterdir()) == []
