@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from builder.sweep.vmap_model import Batch, Seen, part, updates_of
-from builder.training.phase import FOLD, PENDING, Phase
+from builder.training.phase import FOLD, PENDING, Phase, can_join
 from builder.training.task import Task
 
 
@@ -78,9 +78,24 @@ class Gathered:
             self._sums[name] = self._sums[name] + total if name in self._sums else total
         self._count += sum(size for _, size in self._seen)
         for key in self._tasks[0].metrics:
+            joined = self._joined(key)
             for index, phase in enumerate(self._phases):
-                phase.take(key, [self._update(number, key, index) for number in range(len(self._seen))])
+                if joined is None:
+                    phase.take(key, [self._update(number, key, index) for number in range(len(self._seen))])
+                else:
+                    phase.take(key, [tuple(column[index] for column in joined)])
         self._seen, self._updates, self._elements = [], [], 0
+
+    def _joined(self, key: str) -> list[Tensor] | None:
+        """The updates of a metric of all batches and models as one, each [T, samples, …]; None where they can't be so.
+
+        Joined before they are parted, so that it is done once, and not for each model.
+        """
+        rows = [seen.updates[key] for seen, _ in self._seen if seen.updates is not None]
+        metric = type(self._phases[0].metrics[key])
+        if len(rows) < len(self._seen) or not can_join([tuple(one[0] for one in row) for row in rows], metric):
+            return None
+        return [torch.cat(column, dim=1) for column in zip(*rows, strict=True)]
 
     def _update(self, number: int, key: str, index: int) -> tuple[Any, ...]:
         """What a batch says of a metric of a model."""

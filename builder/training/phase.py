@@ -160,7 +160,7 @@ class Phase:
         pending, self._pending[key], self._elements[key] = self._pending[key], [], 0
         if not pending:
             return
-        if len(pending) > 1 and _can_join(pending, type(self.metrics[key])):
+        if len(pending) > 1 and can_join(pending, type(self.metrics[key])):
             self._call(key, "update", *(torch.cat(column) for column in zip(*pending, strict=True)))
         else:
             for arguments in pending:
@@ -202,7 +202,7 @@ def _copy(value: Any, device: torch.device | None = None) -> Any:
 
 def _packed(pending: list[tuple[Any, ...]]) -> dict[str, Any]:
     """Updates for a file: tensors of all batches as one for each argument, since thousands of small ones take long."""
-    if pending and _can_join(pending, Metric) and all(map(_even, pending)) and _one_dtype(pending):
+    if pending and can_join(pending, Metric) and all(map(_even, pending)) and _one_dtype(pending):
         return {
             "sizes": [len(arguments[0]) for arguments in pending],
             "joined": [torch.cat(column) for column in zip(*pending, strict=True)],
@@ -225,7 +225,7 @@ def _unpacked(packed: Mapping[str, Any], device: torch.device) -> list[tuple[Any
     return [tuple(one.to(device) if isinstance(one, Tensor) else one for one in row) for row in packed["rows"]]
 
 
-def _can_join(pending: list[tuple[Any, ...]], metric: type) -> bool:
+def can_join(pending: list[tuple[Any, ...]], metric: type) -> bool:
     """Whether updates differ at most in the length of their first dimension, and the metric doesn't count updates."""
     if "wrappers" in metric.__module__ or metric.__module__.endswith("aggregation"):
         return False

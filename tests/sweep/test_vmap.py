@@ -8,9 +8,12 @@ import pytest
 import torch
 from sweep_helpers import TINY, results, sweep
 from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
-from builder.sweep.vmap_model import Together
+from builder.sweep.vmap_model import Seen, Together
 from builder.sweep.vmap_optim import clipped, has_rule, numbers_of, state_of, step_of
+from builder.sweep.vmap_phase import Gathered
 from command_line import run
 
 EXACT = (*TINY, "model.args.dropout=0.0", "report=false", "trainer.precision=64-true", "trainer.max_epochs=3")
@@ -187,3 +190,35 @@ def test_each_model_has_its_own_norm():
         one[0].grad, one[1].grad = grads["a"][index].clone(), grads["b"][index].clone()
         nn.utils.clip_grad_norm_(one, 1.0)
         assert torch.allclose(found["a"][index], one[0].grad) and torch.allclose(found["b"][index], one[1].grad)
+
+
+@pytest.mark.parametrize("sizes", [(64, 64, 17), (64,)])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        pytest.param(lambda: MulticlassAccuracy(4, average="micro"), id="sums"),
+        pytest.param(lambda: MulticlassAUROC(4), id="keeps all samples"),
+        pytest.param(MeanMetric, id="counts updates"),
+    ],
+)
+def test_metrics_of_several_models_are_those_of_metrics_updated_one_by_one(metric, sizes):
+    """The reference: a metric of torchmetrics for each model, updated batch by batch."""
+    torch.manual_seed(0)
+    models, task = (
+        3,
+        SimpleNamespace(metrics={"m": SimpleNamespace(make=metric, of=())}, loss=SimpleNamespace(terms={})),
+    )
+    gathered, theirs, losses = Gathered("val", [task] * models, torch.device("cpu")), [metric() for _ in range(3)], []
+    for size in sizes:
+        loss, scores = torch.rand(models), torch.randn(models, size, 4).softmax(dim=-1)
+        given = (loss,) if metric is MeanMetric else (scores, torch.randint(4, (models, size)))
+        gathered.add(Seen(loss, {}, {"m": given}, None), {}, size, apart=False)
+        losses.append(loss * size)
+        for index, one in enumerate(theirs):
+            one.update(*(value[index] for value in given))
+    values = gathered.values()
+    assert [value["val/m"] for value in values] == [float(one.compute()) for one in theirs]
+    assert len({value["val/m"] for value in values}) == models
+    mean = sum(losses) / sum(sizes)
+    assert [value["val/loss"] for value in values] == pytest.approx(mean.tolist())
+    assert gathered.values() == [{}] * models
