@@ -96,8 +96,8 @@ class Fit:
         with torch.random.fork_rng(devices=[]):
             before = {name: value.clone() for name, value in trial.buffers.items()}
             batch, _ = next(self.batches.of("train", 0))
-            trial.step(batch, whole=False)
-            trial.evaluate(batch)
+            trial.step(batch, compiled=False)
+            trial.evaluate(batch, compiled=False)
         changed = [name for name, value in trial.buffers.items() if not torch.equal(before[name], value)]
         if changed:
             raise Alone(f"a step changes the buffer {changed[0]!r} in place")
@@ -136,7 +136,7 @@ class Fit:
         reseed(self.seed, "train", epoch)
         phase, apart, began = self.phases["train"], self.batches.apart, time.perf_counter()
         for number, (batch, size) in enumerate(self.batches.of("train", epoch)):
-            phase.add(self.together.step(batch, whole=size == self.usual), batch, size, apart=apart)
+            phase.add(self.together.step(batch, compiled=self._compiled(size)), batch, size, apart=apart)
             self.step += 1
             self._schedules("step", epoch)
             if epoch == 0 and number + 1 == TRIED:
@@ -150,6 +150,10 @@ class Fit:
         self._schedules("epoch", epoch)
         self._keep(epoch)
 
+    def _compiled(self, size: int, *, once: bool = False) -> bool:
+        """Whether to compile for batches of that size: the usual one, and others if that was asked for, but not `once`."""
+        return size == self.usual or (bool(self.compiles) and not once)
+
     def _left(self, epoch: int) -> int:
         """The steps from an epoch on."""
         return (self.epochs - epoch) * self.batches.count("train")
@@ -158,7 +162,7 @@ class Fit:
         """Compile the step if what is left is long enough for that to pay, or if it is asked for."""
         pays = self.together.steps_at_once and (self._left(0) - TRIED) * seconds > REPAYS
         if self.compiles or (self.compiles is None and pays):
-            self.together.compile(all_sizes=bool(self.compiles))
+            self.together.compile()
 
     def _over(self, one: Trainee, epoch: int, values: Mapping[str, float]) -> None:
         """An epoch of one model is over: log it, and see whether it goes on."""
@@ -188,12 +192,13 @@ class Fit:
             phase.keep(places)
         self.active = [self.active[place] for place in places]
         if compiled:
-            self.together.compile(all_sizes=bool(self.compiles))
+            self.together.compile()
 
     def _evaluated(self, split: str, epoch: int, params: dict[str, Tensor] | None = None) -> list[dict[str, float]]:
         reseed(self.seed, split, epoch)
         for batch, size in self.batches.of(split, 0):
-            self.phases[split].add(self.together.evaluate(batch, params), batch, size, apart=self.batches.apart)
+            seen = self.together.evaluate(batch, params, compiled=self._compiled(size, once=split == "test"))
+            self.phases[split].add(seen, batch, size, apart=self.batches.apart)
         return self.phases[split].values()
 
     def _schedules(self, interval: str, epoch: int) -> None:

