@@ -151,7 +151,7 @@ class Fit:
         self._keep(epoch)
 
     def _compiled(self, size: int, *, once: bool = False) -> bool:
-        """Whether to compile for batches of that size: the usual one, others if that is asked for and they come again."""
+        """Whether to compile for batches of that size: the usual one, others if that is asked for, but not `once`."""
         return size == self.usual or (bool(self.compiles) and not once)
 
     def _left(self, epoch: int) -> int:
