@@ -10,6 +10,9 @@ from builder.weights.entries import WeightsError, WeightsFile
 from builder.weights.targets import EXTRA, Target, is_newer_counter, targets_of
 from builder.weights.wording import listed
 
+_HOLDERS = (Tensor, dict, list, tuple)
+"""What attributes of modules hold tensors in."""
+
 
 def assign(file: WeightsFile, model: nn.Module) -> None:
     """Put the tensors of a file in the place of a model's parameters and buffers, which may be on the meta device.
@@ -40,7 +43,7 @@ def unset(model: nn.Module) -> list[str]:
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
         for name, value in module.__dict__.items()
-        if isinstance(value, Tensor | dict | list | tuple) and name not in ("_parameters", "_buffers", "_modules")
+        if isinstance(value, _HOLDERS) and name not in ("_parameters", "_buffers", "_modules")
         if any(tensor.is_meta for tensor in _tensors(value))
     ]
     return [*state, *plain]

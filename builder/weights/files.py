@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import pickletools
-import zipfile
 from collections.abc import Callable, Collection
 
 from builder.errors import nearest, printable
 from builder.weights.entries import DAMAGED_ZIP, Entry, WeightsError, WeightsFile, unwrapped
 from builder.weights.formats import open_npz, open_safetensors
+from builder.weights.mapped import Members, members_of
 from builder.weights.pickled import LEGACY, WAY_OUT, open_pickled
 from builder.weights.sharded import INDEX, open_sharded
 
@@ -97,9 +97,10 @@ def _noting_others(folder: pathlib.Path, file: WeightsFile) -> WeightsFile:
 
 def _open_file(path: pathlib.Path, key: str | None, weights: str) -> WeightsFile:
     head = _head(path)
-    if _is_torch(path, head):
-        return open_pickled(path, key, weights)
-    opener = _tensors_only(path, head)
+    members = _members(path, head)
+    if _is_torch(path, head, members):
+        return open_pickled(path, key, weights, members)
+    opener = _tensors_only(head, members)
     if opener is None:
         raise _unknown(path, head)
     file = opener(path)
@@ -131,11 +132,10 @@ def _near(path: pathlib.Path) -> str | None:
     return f"did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else None
 
 
-def _is_torch(path: pathlib.Path, head: bytes) -> bool:
+def _is_torch(path: pathlib.Path, head: bytes, names: Collection[str]) -> bool:
     """Whether torch.save wrote a file; PyTorch's archives of programs are refused here."""
     if head.startswith(LEGACY):
         return True
-    names = _members(path, head)
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise WeightsError(
             f"{path} is not opened: it is a TorchScript archive, a program",
@@ -145,18 +145,17 @@ def _is_torch(path: pathlib.Path, head: bytes) -> bool:
     return head.startswith(b"PK") and (not names or any(name.endswith("data.pkl") for name in names))
 
 
-def _members(path: pathlib.Path, head: bytes) -> list[str]:
+def _members(path: pathlib.Path, head: bytes) -> Members:
+    """The list of a zip file's members; empty for other files, and for damaged ones."""
     if not head.startswith(b"PK"):
-        return []
+        return {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+        return members_of(path)
     except (OSError, *DAMAGED_ZIP):
-        return []
+        return {}
 
 
-def _tensors_only(path: pathlib.Path, head: bytes) -> Callable[[pathlib.Path], WeightsFile] | None:
-    names = _members(path, head)
+def _tensors_only(head: bytes, names: Collection[str]) -> Callable[[pathlib.Path], WeightsFile] | None:
     if names and all(name.endswith(".npy") for name in names):
         return open_npz
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:

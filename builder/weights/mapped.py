@@ -79,34 +79,53 @@ class _Reader(pickle.Unpickler):
         return dtype, key, count
 
 
-def read_mapped(path: pathlib.Path) -> Any:
+Members = Mapping[str, zipfile.ZipInfo]
+
+
+def members_of(file: pathlib.Path | BinaryIO) -> Members:
+    """The list of the members of a zip file, by name.
+
+    Raises:
+        OSError: it can't be read.
+        Exception: any of `DAMAGED_ZIP`.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return {info.filename: info for info in archive.infolist()}
+
+
+def read_mapped(path: pathlib.Path, *, lists: bool = True, members: Members | None = None) -> Any:
     """What a file of `torch.save` holds, its tensors in private mapped memory.
+
+    Args:
+        path: the file.
+        lists: whether what lies in lists is wanted; without it they are empty.
+        members: the list of its members, where that was read before.
 
     Raises:
         NotOrdinary: it holds something that isn't known here, or is damaged.
         OSError: it can't be read.
     """
     with open(path, "rb", buffering=0) as file:
-        with zipfile.ZipFile(file) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-        return _File(file, members).tree()
+        return _File(file, members or members_of(file)).tree(lists=lists)
 
 
 class _File:
     """A mapped archive, and the storages of it that were used."""
 
-    def __init__(self, file: BinaryIO, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    def __init__(self, file: BinaryIO, members: Members) -> None:
         self.file, self.members = file, members
         self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.storages: dict[str, Tensor] = {}
         self.filled: set[int] = set()
+        self.lists = True
         pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
             raise NotOrdinary("no archive of torch.save")
         self.root = pickles[0].removesuffix("data.pkl")
 
-    def tree(self) -> Any:
-        """The whole content."""
+    def tree(self, *, lists: bool) -> Any:
+        """The content: all of it, or what doesn't lie in lists."""
+        self.lists = lists
         order = self._bytes(f"{self.root}byteorder") if f"{self.root}byteorder" in self.members else b""
         if order != sys.byteorder.encode():
             raise NotOrdinary("the order of bytes of another machine")
@@ -129,7 +148,7 @@ class _File:
             raise NotOrdinary(f"a {kind.__name__}, or nested too deeply")
         self.filled.add(id(value))
         if kind is list:
-            value[:] = [self._filled(item, depth + 1) for item in value]
+            value[:] = [self._filled(item, depth + 1) for item in value] if self.lists else ()
             return value
         attributes = vars(value).keys() if kind is OrderedDict else ()
         if not _PLAIN.issuperset(map(type, value)) or not {"_metadata"}.issuperset(attributes):

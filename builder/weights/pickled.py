@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from builder.weights.entries import DAMAGED_ZIP, Entry, WeightsError, WeightsFile
-from builder.weights.mapped import NotOrdinary, read_mapped
+from builder.weights.mapped import Members, NotOrdinary, read_mapped
 from builder.weights.wrapped import LIGHTNING, Found, find_state, tensors_in
 
 WAY_OUT = (
@@ -26,13 +26,13 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch.save began before PyTorch 1.6: the magic number 0x1950a86a20f9469cfc6c as a pickle."""
 
 
-def open_pickled(path: pathlib.Path, key: str | None, weights: str) -> WeightsFile:
-    """The state dict in a file of `torch.save`, read with `weights_only=True`.
+def open_pickled(path: pathlib.Path, key: str | None, weights: str, members: Members | None = None) -> WeightsFile:
+    """The state dict in a file of `torch.save`, read with `weights_only=True`; `members` as in `load_tree`.
 
     Raises:
         WeightsError: it is damaged, needs more than tensors, or holds no state dict.
     """
-    tree = load_tree(path)
+    tree = load_tree(path, lists=False, members=members)
     try:
         found = find_state(tree, key, weights)
     except WeightsError as error:
@@ -65,17 +65,22 @@ def _versions(metadata: Any) -> dict[str, int]:
     return {name: version for name, version in versions.items() if isinstance(version, int)}
 
 
-def load_tree(path: pathlib.Path) -> Any:
+def load_tree(path: pathlib.Path, *, lists: bool = True, members: Members | None = None) -> Any:
     """What a file of `torch.save` holds, tensors in mapped memory where the format allows.
+
+    Args:
+        path: the file.
+        lists: whether what lies in lists is wanted, such as an optimiser's state; without it they may be empty.
+        members: the list of a zip file's members, where that was read before.
 
     Raises:
         WeightsError: it is damaged, or needs more than tensors and plain values.
     """
-    is_zip = _is_zip(path)
+    is_zip = bool(members) or _is_zip(path)
     try:
         if is_zip:
             with contextlib.suppress(NotOrdinary, *DAMAGED_ZIP):  # of which torch says what is wrong
-                return read_mapped(path)
+                return read_mapped(path, lists=lists, members=members)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how it was written, which says nothing of what is in it
             return _load(path, is_zip)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from builder.config.saved import dump_yaml
 from command_line import run
@@ -38,6 +39,15 @@ def make_pictures(folder, count=12):
         for index in range(count):
             pixels = rng.integers(0, 100, (8, 8, 3)) + 150 * place
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index:02}.png")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What is computed by hand here has the bits of commands, which run on one thread: sums are split by threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

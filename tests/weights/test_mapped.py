@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from builder.weights.files import open_weights
 from builder.weights.mapped import NotOrdinary, read_mapped
 from builder.weights.pickled import load_tree
 
@@ -85,6 +86,16 @@ def test_versions_of_modules_are_kept(tmp_path):
     assert read_mapped(saved(tmp_path / "file.pt", state))._metadata == state._metadata
 
 
+def test_lists_that_are_not_wanted_are_empty_and_all_else_is_the_same(tmp_path):
+    state = {**training_state(), "optimizer_states": [{"state": {0: {"pair": (torch.ones(1), 2)}}}]}
+    path = saved(tmp_path / "file.ckpt", state)
+    theirs = torch.load(path, weights_only=True)
+    for expected in (theirs, theirs["optimizer"]):
+        expected |= {key: [] for key, value in expected.items() if isinstance(value, list)}
+    assert_same(read_mapped(path, lists=False), theirs)
+    assert_same(open_weights(path).read("1.running_var"), theirs["state_dict"]["1.running_var"])
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("run",))
@@ -106,6 +117,12 @@ class Evil:
 def test_what_is_not_known_is_left_to_torch(tmp_path, value, capsys):
     with pytest.raises(NotOrdinary):
         read_mapped(saved(tmp_path / "file.pt", value))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_lists_hold_is_refused_even_where_they_are_not_wanted(tmp_path, capsys):
+    with pytest.raises(NotOrdinary):
+        read_mapped(saved(tmp_path / "file.pt", {"weight": torch.ones(1), "list": [Evil()]}), lists=False)
     assert capsys.readouterr().out == ""
 
 
