@@ -87,7 +87,7 @@ def _print(name: str, title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(
             row["what"], f"{row['median']:.3f}", f"{row['min']:.3f} to {row['max']:.3f}", f"{row['best']:.3f}",
-            _control(row), f"{row['bound']:g}", "holds" if row["holds"] else "MISSED",
+            _control(row), *_verdict(row),
             f"{_least(row, 'ours')}, {_least(row, 'theirs')} {row['unit']}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -97,6 +97,13 @@ def _control(row: dict[str, Any]) -> str:
     if row["control"] is None:
         return ""
     return f"{row['control']:.3f} ({row['control_min']:.3f} to {row['control_max']:.3f})"
+
+
+def _verdict(row: dict[str, Any]) -> tuple[str, str]:
+    """The bound, and what came of it; nothing for a row that has none."""
+    if row["bound"] is None:
+        return "", ""
+    return f"{row['bound']:g}", "holds" if row["holds"] else "MISSED"
 
 
 def _least(row: dict[str, Any], side: str) -> str:

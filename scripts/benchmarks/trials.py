@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,28 +51,62 @@ def jobs(folder: Path, count: int, hidden: int, epochs: int) -> list[TrialJob]:
 
 
 class Turns(Fit):
-    """A training of several that lets a loop by hand have its turn after each epoch, and times both."""
+    """A training of several that lets others have their turn after each epoch, and times all."""
 
-    other: Callable[[], object]
-    ours: list[float]
-    theirs: list[float]
+    others: Sequence[Callable[[], object]]
+    taken: Sequence[list[float]]
 
     def _epoch(self, epoch: int) -> None:
-        self.ours.append(_seconds(lambda: super(Turns, self)._epoch(epoch)))
-        self.theirs.append(_seconds(self.other))
+        sides = (lambda: super(Turns, self)._epoch(epoch), *self.others)
+        for side, taken in zip(sides, self.taken, strict=True):
+            taken.append(_seconds(side))
 
 
-def together(folder: Path, hidden: int, epochs: int, compiles: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The processor's seconds of each epoch: of trials that train together in run folders, and of loops by hand.
+def together(folder: Path, hidden: int, epochs: int, compiles: bool) -> list[tuple[float, ...]]:
+    """The processor's seconds of each epoch: of trials that train together, of loops by hand, of matrix products alone.
 
     The first two of each don't count: the step is compiled there.
     """
     members = [member for job in jobs(folder, TRIALS, hidden, epochs + 2) for member in _members(job)]
     fit = Turns(members, lambda one, epoch, values: None, compiles=compiles)
     splits = members[0].ready.data.splits
-    fit.other, fit.ours, fit.theirs = by_hand(splits["train"], splits["val"], hidden), [], []
+    fit.others = (by_hand(splits["train"], splits["val"], hidden), products(splits["train"], splits["val"], hidden))
+    fit.taken = [[] for _ in range(1 + len(fit.others))]
     fit.run()
-    return tuple(fit.ours[2:]), tuple(fit.theirs[2:])
+    return [tuple(taken[2:]) for taken in fit.taken]
+
+
+def products(train: Mapping[str, Tensor], val: Mapping[str, Tensor], hidden: int) -> Callable[[], None]:
+    """The matrix products alone that an epoch of all models takes: forward and backward, and forward on val."""
+    sizes = ((64, hidden), (hidden, hidden), (hidden, 10))
+    weights = [torch.randn(TRIALS, *size) for size in sizes]
+    given = {rows: [torch.randn(TRIALS, rows, size) for size, _ in sizes] for rows in (BATCH, *_rests(train, val))}
+    grads = {rows: [torch.randn(TRIALS, rows, size) for _, size in sizes] for rows in given}
+
+    def forward(rows: int) -> None:
+        for x, weight in zip(given[rows], weights, strict=True):
+            torch.bmm(x, weight)
+
+    def epoch() -> None:
+        for rows in _batches(train):
+            forward(rows)
+            for x, grad in zip(given[rows], grads[rows], strict=True):
+                torch.bmm(x.transpose(1, 2), grad)
+            for grad, weight in zip(grads[rows][1:], weights[1:], strict=True):  # none for what the model is given
+                torch.bmm(grad, weight.transpose(1, 2))
+        for rows in _batches(val):
+            forward(rows)
+
+    return epoch
+
+
+def _batches(split: Mapping[str, Tensor]) -> list[int]:
+    """The numbers of samples of its batches."""
+    return [len(rows) for rows in split["target"].split(BATCH)]
+
+
+def _rests(*splits: Mapping[str, Tensor]) -> set[int]:
+    return {_batches(split)[-1] for split in splits}
 
 
 def by_hand(train: Mapping[str, Tensor], val: Mapping[str, Tensor], hidden: int) -> Callable[[], None]:

@@ -19,14 +19,18 @@ def rows(effort: Effort) -> Iterator[Row]:
     """Epochs of trials that train together, by epochs of a loop by hand for each; two workers, by one process.
 
     The bounds: a quarter; and the time of one process by 1.7, which takes both cores idle. What the processor spends
-    is told beside it: at most 2 / 1.7 of one process's, whatever else runs.
+    is told beside it: at most 2 / 1.7 of one process's, whatever else runs. A row without a bound says what the matrix
+    products take, of which there are as many in the loops by hand.
     """
     keep_memory()
     hidden, epochs = (128, 24) if effort.full else (8, 1)
     for what, compiles, bound in (("together, compiled", True, 0.25), ("together, not compiled", False, 1.0)):
         if effort.full or not compiles:
             with emptied() as folder:
-                yield Row(what, bound, *together(folder, hidden, epochs, compiles))
+                ours, theirs, least = together(folder, hidden, epochs, compiles)
+            yield Row(what, bound, ours, theirs)
+            if compiles or not effort.full:
+                yield Row("the matrix products of that alone", None, least, theirs)
     yield from _workers(effort)
 
 
