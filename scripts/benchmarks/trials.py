@@ -79,21 +79,21 @@ def together(folder: Path, hidden: int, epochs: int, compiles: bool) -> list[tup
 def products(train: Mapping[str, Tensor], val: Mapping[str, Tensor], hidden: int) -> Callable[[], None]:
     """The matrix products alone that an epoch of all models takes: forward and backward, and forward on val."""
     sizes = ((64, hidden), (hidden, hidden), (hidden, 10))
-    weights = [torch.randn(TRIALS, *size) for size in sizes]
+    weights = [torch.randn(TRIALS, after, before) for before, after in sizes]
     given = {rows: [torch.randn(TRIALS, rows, size) for size, _ in sizes] for rows in (BATCH, *_rests(train, val))}
     grads = {rows: [torch.randn(TRIALS, rows, size) for _, size in sizes] for rows in given}
 
     def forward(rows: int) -> None:
         for x, weight in zip(given[rows], weights, strict=True):
-            torch.bmm(x, weight)
+            torch.bmm(x, weight.transpose(1, 2))
 
     def epoch() -> None:
         for rows in _batches(train):
             forward(rows)
             for x, grad in zip(given[rows], grads[rows], strict=True):
-                torch.bmm(x.transpose(1, 2), grad)
+                torch.bmm(grad.transpose(1, 2), x)
             for grad, weight in zip(grads[rows][1:], weights[1:], strict=True):  # none for what the model is given
-                torch.bmm(grad, weight.transpose(1, 2))
+                torch.bmm(grad, weight)
         for rows in _batches(val):
             forward(rows)
 
