@@ -108,7 +108,7 @@ def reopen(
     if found.state in ("finished", "failed", "interrupted"):
         within = [chosen.relative_to(path).as_posix()] if chosen.is_relative_to(path) else []
         manifest.check(path, "config.yaml", "model.yaml", *within, cheap=CHEAP)
-    known = _data(path)
+    known = data_of(path)
     return OpenedRun(
         path, found, chosen, weights, known["facts"], known.get("fingerprint") or {}, known.get("state"), notes
     )
@@ -129,8 +129,12 @@ def _located(path: Path, which: str) -> Path:
     return located(f"run:{path}@{which}", lambda _: path)
 
 
-def _data(path: Path) -> dict[str, Any]:
-    """What the run found about its data."""
+def data_of(path: Path) -> dict[str, Any]:
+    """What a run found about its data: `facts`, `fingerprint`, `state`.
+
+    Raises:
+        RunError: its folder doesn't say.
+    """
     file = path / "data.json"
     if not file.is_file():
         raise RunError(f"{path} holds no {file.name}: it ended before its data was described")

@@ -72,8 +72,9 @@ def resume(
         raise UsageError(f"{run_dir} has no {CONFIG}.yaml to go on with")
     if attempts.trained_together(run_dir):
         raise UsageError(
-            f"{run_dir} was trained together with other trials (executor vmap): it has weights, but nothing to go on "
-            f"from\n  hint:     begin a new run with them: load=run:{run_dir}@last"
+            f"{run_dir} was trained together with other trials (executor vmap), and goes on with them alone\n"
+            f"  hint:     builder sweep resume goes on with a sweep; to begin a new run with its weights: "
+            f"load=run:{run_dir}@last"
         )
     before = compose(config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)
     after = compose(overrides, config_name=CONFIG, config_dir=config_dir, run_dir=run_dir)

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from builder.errors import RunError
 from builder.runs.folder import one_line
 from builder.runs.status import status
 from builder.sweep.book import Book
@@ -18,8 +19,9 @@ from builder.sweep.jobs import Outcome, TrialJob
 from builder.sweep.objectives import values_of
 
 if TYPE_CHECKING:
-    from builder.sweep.vmap_fit import Trainee
+    from builder.sweep.vmap_fit import Fit, Trainee
     from builder.sweep.vmap_group import Member
+    from builder.sweep.vmap_saved import Ended
 
 
 TOLD = 2.0
@@ -32,12 +34,15 @@ class Vmap:
 
     Which can is found by itself, and said; the others train alone. `compile` compiles the step; null does so where the
     training is long enough to repay it. Results agree with separate runs within rounding; dropout draws other numbers.
+    At an epoch's end a checkpoint of all is written where `save_seconds` have passed since the last one (null: never).
     """
 
-    def __init__(self, size: int = 16, compile: bool | None = None) -> None:
+    def __init__(self, size: int = 16, compile: bool | None = None, save_seconds: float | None = 30.0) -> None:
         if size < 1:
             raise ValueError("size counts from 1")
-        self.slots, self._compiles = size, compile
+        if save_seconds is not None and save_seconds < 0:
+            raise ValueError("save_seconds can't be negative")
+        self.slots, self._compiles, self._every = size, compile, save_seconds
         self._jobs: list[TrialJob] = []
         self._said: set[str] = set()
 
@@ -63,44 +68,60 @@ class Vmap:
     def _grouped(self, jobs: Sequence[TrialJob]) -> dict[int, Outcome]:
         """The outcomes of the trials that train together; those that are missing train alone."""
         from builder.sweep.vmap_group import Alone, key
+        from builder.sweep.vmap_saved import file_of
 
         book = Book(jobs[0].storage, jobs[0].study)
         book.prunes_by(jobs[0].pruner)
-        groups: dict[str, list[Member]] = {}
+        groups: dict[tuple[str, Path | None], list[Member]] = {}
         for job in jobs:
             try:
-                keyed = [(key(member), member) for member in ([] if _is_done(book, job) else _members(job))]
+                members = [] if _is_done(book, job) else _members(job)
+                keyed = [((key(member), file_of(_run(book, member))), member) for member in members]
             except Alone as reason:
                 self._alone(reason)
                 continue
             except Exception:  # it fails alone as well, and says why there
                 continue
-            for text, member in keyed:
-                groups.setdefault(text, []).append(member)
-        trained: dict[int, list[Trainee]] = {}
+            for kind, member in keyed:
+                groups.setdefault(kind, []).append(member)
+        trained: dict[int, list[Trainee | Ended]] = {}
         lost: set[int] = set()
-        for members in groups.values():
+        for (text, file), members in groups.items():
             there = [member for member in members if member.job.number not in lost]
-            for one in (found := self._trained(book, there)):
+            for one in (found := self._trained(book, there, text, file)):
                 trained.setdefault(one.member.job.number, []).append(one)
             if not found:
                 lost |= {member.job.number for member in there}
         return {number: _outcome(trainees) for number, trainees in trained.items() if number not in lost}
 
-    def _trained(self, book: Book, members: Sequence[Member]) -> Sequence[Trainee]:
-        """The trainings of a group; none where they have to train alone, which is said."""
+    def _trained(
+        self, book: Book, members: Sequence[Member], text: str, file: Path | None
+    ) -> Sequence[Trainee | Ended]:
+        """The trainings of a group, which go on from a checkpoint where there is one that they can go on from.
+
+        None where they have to train alone, which is said.
+        """
         from builder.sweep.vmap_fit import Fit
         from builder.sweep.vmap_group import Alone
+        from builder.sweep.vmap_saved import begun
 
+        runs = [run for member in members if (run := _run(book, member)) is not None]
+        going = None if file is None else begun(file, text, members, runs)
+        if going is not None and not going.members:
+            return going.ended
+        members = members if going is None else going.members
         try:
-            if len(members) < 2:
+            if len(members) < 2 and going is None:
                 raise Alone("no other differs from one in numbers alone")
             started = time.monotonic()
             reports = _Reports(book)
-            fit = Fit(members, reports.epoch, compiles=self._compiles)
+            saves = _Saves(text, self._every)
+            fit = Fit(members, reports.epoch, compiles=self._compiles, begun=going, on_saved=saves.epoch)
             trials = len({member.job.number for member in members})
-            self._say(f"{len(members)} trainings of {trials} trials train together")
+            self._say(f"{len(members)} trainings of {trials} trials train together"
+                      + (f", from epoch {going.epoch + 1}" if going is not None else ""))  # fmt: skip
             trainees = fit.run(reports.opened)
+            saves.forget()
         except Alone as reason:
             self._alone(reason)
         except (RuntimeError, MemoryError) as error:
@@ -108,7 +129,7 @@ class Vmap:
         else:
             for one in trainees:
                 one.seconds = (time.monotonic() - started) / len(trainees)
-            return trainees
+            return [*trainees, *fit.ended]
         return ()
 
     def _alone(self, reason: object) -> None:
@@ -146,6 +167,39 @@ def _members(job: TrialJob) -> list[Member]:
     return found
 
 
+def _run(book: Book, member: Member) -> Path | None:
+    """The run folder that a training was begun in."""
+    runs = book.noted(member.job.number).get("runs", [])
+    return Path(runs[member.index]) if member.index < len(runs) and runs[member.index] else None
+
+
+class _Saves:
+    """Writes the checkpoints of a group, of the key `text`, at least `every` seconds apart; None: none."""
+
+    def __init__(self, text: str, every: float | None) -> None:
+        self._text, self._every, self._last = text, every, time.monotonic()
+        self._file: Path | None = None
+
+    def epoch(self, fit: Fit, epoch: int) -> None:
+        """After an epoch: write one, if it is time."""
+        from builder.sweep.vmap_saved import FILE, save
+
+        if self._every is None or time.monotonic() - self._last < self._every:
+            return
+        try:
+            save(fit, self._text, epoch)
+        except RunError as error:
+            print(f"note: no more checkpoints of what trains together: {one_line(error)}", file=sys.stderr)
+            self._every = None
+            return
+        self._file, self._last = fit.trainees[0].run.path / FILE, time.monotonic()
+
+    def forget(self) -> None:
+        """Delete what was written: all have ended."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+
 class _Reports:
     """Tells the study of what trains together; where nothing is pruned, of some of its epochs."""
 
@@ -175,20 +229,21 @@ class _Reports:
         return f"pruned after epoch {epoch + 1}: {job.monitor} {value:.4g}" if hopeless and job.pruner else None
 
 
-def _outcome(trainees: Sequence[Trainee]) -> Outcome:
+def _outcome(every: Sequence[Trainee | Ended]) -> Outcome:
     """How a trial ended whose trainings these are."""
-    trainees = sorted(trainees, key=lambda one: one.member.index)
+    trainees = sorted(every, key=lambda one: one.member.index)
     job, seconds = trainees[0].member.job, sum(one.seconds for one in trainees)
     ended = [one for one in trainees if one.ended]
     if ended:
         return Outcome("failed" if ended[0].failed else "pruned", reason=ended[0].ended, seconds=seconds)
-    every = [values_of(job.objectives, one.history, _final(one), job.monitor, job.mode) for one in trainees]
-    for values in every:
+    whole = cast("Sequence[Trainee]", trainees)  # as none has ended early
+    found = [values_of(job.objectives, one.history, _final(one), job.monitor, job.mode) for one in whole]
+    for values in found:
         for objective, value in zip(job.objectives, values, strict=True):
             if not math.isfinite(value):
                 return Outcome("failed", reason=f"{objective.name} is {value}", seconds=seconds)
-    columns = list(zip(*every, strict=True))
-    spread = tuple(statistics.stdev(column) for column in columns) if len(every) > 1 else None
+    columns = list(zip(*found, strict=True))
+    spread = tuple(statistics.stdev(column) for column in columns) if len(found) > 1 else None
     return Outcome("complete", tuple(statistics.fmean(column) for column in columns), spread, None, seconds)
 
 

@@ -22,7 +22,8 @@ from builder.sweep.vmap_batches import Batches
 from builder.sweep.vmap_group import Alone, Member, differing
 from builder.sweep.vmap_model import Together
 from builder.sweep.vmap_phase import Gathered
-from builder.sweep.vmap_trainee import Trainee, opened
+from builder.sweep.vmap_saved import Begun, Ended
+from builder.sweep.vmap_trainee import Trainee, opened, reopened
 
 TRIED = 3
 """Steps after which it is known how long one takes."""
@@ -36,13 +37,25 @@ OnEpoch = Callable[[Trainee, int, Mapping[str, float]], str | None]
 class Fit:
     """The training of a group, of one key. `trainees` are all of them, `active` those that still train, by place."""
 
-    def __init__(self, members: Sequence[Member], on_epoch: OnEpoch, *, compiles: bool | None) -> None:
+    def __init__(
+        self, members: Sequence[Member], on_epoch: OnEpoch, *, compiles: bool | None, begun: Begun | None = None,
+        on_saved: Callable[[Fit, int], object] = lambda fit, epoch: None,
+    ) -> None:  # fmt: skip
         """Make the models, and try a step.
+
+        Args:
+            members: the trainings.
+            on_epoch: told of each epoch of each.
+            compiles: whether the step is compiled; None: where that pays.
+            begun: what they go on from.
+            on_saved: called after each epoch after which there is more to train: the place to write a checkpoint.
 
         Raises:
             Alone: they can't train together after all.
         """
         self.members, self.on_epoch, self.compiles = members, on_epoch, compiles
+        self.begun, self.on_saved = begun, on_saved
+        self.ended: Sequence[Ended] = () if begun is None else begun.ended
         self.task, self.trainer = members[0].ready.task, members[0].values["trainer"]
         self.seed, self.usual = members[0].values["seed"], members[0].ready.data.batch_size
         wide = str(settled_precision(self.trainer.get("precision"))).startswith("64")
@@ -58,7 +71,8 @@ class Fit:
         self.together = together(models, gathers=gathers)
         tasks = [member.ready.task for member in members]
         self.phases = {name: Gathered(name, tasks, self.device) for name in self.task.phases}
-        self.epochs, self.step, self.seconds = self.trainer["max_epochs"], 0, 0.0
+        self.first, self.step = (0, 0) if begun is None else (begun.epoch, begun.step)
+        self.epochs, self.seconds = self.trainer["max_epochs"], 0.0
         self.trainees: list[Trainee] = []
         self.active: list[Trainee] = []
 
@@ -110,10 +124,11 @@ class Fit:
         try:
             self._open()
             on_open(self.trainees)
-            for epoch in range(self.epochs):
+            for epoch in range(self.first, self.epochs):
                 self._epoch(epoch)
                 if not self.active:
                     break
+                self.on_saved(self, epoch)
             self._finish(time.perf_counter() - started)
         except BaseException as error:
             for one in self.trainees:
@@ -128,8 +143,16 @@ class Fit:
         batches = self.batches.count("train")
         steps = {"total_steps": batches * self.epochs, "max_epochs": self.epochs, "steps_per_epoch": batches}
         pairs = zip(self.members, self.made, self.together.models, self.together.optimizers, strict=True)
-        for member, (_, initial, loaded), model, optimizer in pairs:
-            self.trainees.append(opened(member, model, (initial, loaded), optimizer, steps))
+        for index, (member, (_, initial, loaded), model, optimizer) in enumerate(pairs):
+            leader = self.trainees[0].run.path if index else None
+            if self.begun is None:
+                one = opened(member, model, (initial, loaded), optimizer, steps, leader)
+            else:
+                known, run = self.begun.known[index], self.begun.runs[index]
+                one = reopened(member, model, optimizer, steps, leader, run, known, self.begun.file)
+            self.trainees.append(one)
+        if self.begun is not None:  # after the schedules were made, which set the first rates
+            self.begun.put_in(self.together)
         self.active = list(self.trainees)
 
     def _epoch(self, epoch: int) -> None:
@@ -139,7 +162,7 @@ class Fit:
             phase.add(self.together.step(batch, compiled=self._compiled(size)), batch, size, apart=apart)
             self.step += 1
             self._schedules("step", epoch)
-            if epoch == 0 and number + 1 == TRIED:
+            if epoch == self.first and number + 1 == TRIED:
                 self._consider((time.perf_counter() - began) / TRIED)
         self.seconds = (time.perf_counter() - began) / max(1, self.batches.count("train"))
         values = phase.values()
@@ -160,7 +183,7 @@ class Fit:
 
     def _consider(self, seconds: float) -> None:
         """Compile the step if what is left is long enough for that to pay, or if it is asked for."""
-        pays = self.together.steps_at_once and (self._left(0) - TRIED) * seconds > REPAYS
+        pays = self.together.steps_at_once and (self._left(self.first) - TRIED) * seconds > REPAYS
         if self.compiles or (self.compiles is None and pays):
             self.together.compile()
 

@@ -105,7 +105,7 @@ class Together:
                                     dtype=dtype, device=device)  # fmt: skip
         self._shared, self._gathers = 0 if apart else None, gathers
         self._train, self._eval = replaced[0].train(), copy.deepcopy(replaced[0]).eval()
-        self._clip, self._number = clip, 0
+        self._clip, self.number = clip, 0
         groups = _groups(self.models[0], self.optimizers[0])
         self._rule = step_of(self.optimizers, groups) if has_rule(self.optimizers) else None
         self.state = state_of(type(self.optimizers[0]), self.params) if self._rule else {}
@@ -153,12 +153,12 @@ class Together:
         Returns:
             What the models gave before the step.
         """
-        self._number += 1
+        self.number += 1
         if self._rule is None:
             grads, seen = self._gradients(self.params, self.buffers, self.weights, batch)
             self._one_by_one(clipped(grads, self._clip) if self._clip else grads)
             return self._seen(*seen)
-        numbers = numbers_of(self.optimizers, self._number, self.weights)
+        numbers = numbers_of(self.optimizers, self.number, self.weights)
         run = self._stepped if compiled else self._step
         return self._seen(*run(self.params, self.buffers, self.state, self.weights, numbers, batch))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from builder.runs.folder import Run
 from builder.runs.status import Ending, now
 from builder.sweep.vmap_group import Member
 from builder.training.checkpoint import CheckpointFile
-from builder.training.loggers import make_logger
+from builder.training.csv_logger import CSVLogger
+from builder.training.loggers import TensorBoardLogger, make_logger
 
 
 @dataclass(eq=False)
@@ -111,15 +113,58 @@ class Trainee:
 
 
 def opened(
-    member: Member, model: nn.Module, reports: tuple[Any, Any], optimizer: Optimizer, steps: Mapping[str, int]
-) -> Trainee:
-    """A model with its run folder, which says how its weights began (`reports`); `steps` is for its schedule."""
-    ready = member.ready
-    run = open_folder(ready)
-    attempts.add(run.path, {"started": now(), "command": command_line(), "from": None, "together": True})
-    describe(run, ready, *reports)
+    member: Member, model: nn.Module, reports: tuple[Any, Any], optimizer: Optimizer, steps: Mapping[str, int],
+    leader: Path | None,
+) -> Trainee:  # fmt: skip
+    """A model with its run folder, which says how its weights began (`reports`); `steps` is for its schedule.
+
+    `leader` is the first run folder of those that train together; None: this is it.
+    """
+    run = open_folder(member.ready)
+    _attempt(run, leader, None, 0)
+    describe(run, member.ready, *reports)
+    return _trainee(member, model, run, optimizer, steps)
+
+
+def reopened(
+    member: Member, model: nn.Module, optimizer: Optimizer, steps: Mapping[str, int], leader: Path | None,
+    path: Path, known: Mapping[str, Any], file: Path,
+) -> Trainee:  # fmt: skip
+    """A model that goes on in a run folder that is there, from what is `known` of it by the checkpoint `file`.
+
+    Raises:
+        RunError: another process is in the folder, or it can't be written.
+    """
+    run = Run(path, command_line(), again=True)
+    one = _trainee(member, model, run, optimizer, steps)
+    one.history = {int(epoch): dict(values) for epoch, values in known["history"].items()}
+    _attempt(run, leader, os.path.relpath(file, path), len(one.history))
+    if known["best"] is not None:
+        device = next(iter(one.weights.values())).device
+        weights = {name: tensor.to(device) for name, tensor in known["best"]["weights"].items()}
+        one.best = (known["best"]["value"], known["best"]["epoch"], weights)
+    if one.schedule is not None:
+        one.schedule.scheduler.load_state_dict(known["schedule"])
+    for logger in one.loggers:
+        if isinstance(logger, CSVLogger | TensorBoardLogger):
+            logger.rewind(() if isinstance(logger, CSVLogger) else {})  # type: ignore[arg-type]
+            for epoch, values in one.history.items():
+                logger.log_metrics({**values, "epoch": epoch}, step=(epoch + 1) * steps["steps_per_epoch"] - 1)
+    run.reach(len(one.history), len(one.history) * steps["steps_per_epoch"])
+    return one
+
+
+def _attempt(run: Run, leader: Path | None, begun: str | None, epoch: int) -> None:
+    """Note that a run is trained together with others, and where their checkpoint is."""
+    together = os.path.relpath(leader or run.path, run.path)
+    note = {"started": now(), "command": command_line(), "from": begun, "together": together}
+    attempts.add(run.path, {**note, "epoch": epoch} if begun else note)
+
+
+def _trainee(member: Member, model: nn.Module, run: Run, optimizer: Optimizer, steps: Mapping[str, int]) -> Trainee:
     section = member.values["scheduler"]
-    schedule = build_scheduler(optimizer, section, ready.composed.origins, steps=steps) if section else None
+    origins = member.ready.composed.origins
+    schedule = build_scheduler(optimizer, section, origins, steps=steps) if section else None
     return Trainee(
         member, model, run, [make_logger(component, run.path) for component in member.parts.loggers], schedule
     )
