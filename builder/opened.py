@@ -248,7 +248,7 @@ def _extra_state(model: nn.Module, run: OpenedRun) -> None:
     own = {name: module for name, module in model.named_modules() if _saves_more(module)}
     if not own:
         return
-    state = find_state(load_tree(run.checkpoint, lists=False), None, run.weights).state
+    state = find_state(load_tree(run.checkpoint), None, run.weights).state
     for name, module in own.items():
         key = f"{name}._extra_state" if name else "_extra_state"
         held = [state[each] for each in (key, f"model.{key}") if each in state]

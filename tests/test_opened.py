@@ -94,7 +94,11 @@ def test_layers_of_ones_own_and_drawn_buffers_are_made_as_training_made_them(fol
         "    def __init__(self, size: int):\n        super().__init__()\n        self.plain = torch.linspace(0, 1, size)\n"
         "        self.weight = torch.nn.Parameter(torch.rand(size))\n"
         "        self.register_buffer('mask', torch.rand(size), persistent=False)\n"
-        "    def forward(self, x):\n        return x * self.weight + self.plain + self.mask\n"
+        "        self.seen = []\n"
+        "    def get_extra_state(self):\n        return {'seen': self.seen}\n"
+        "    def set_extra_state(self, state):\n        self.seen = state['seen']\n"
+        "    def forward(self, x):\n        if self.training and not x.is_meta:\n            self.seen.append(len(self.seen))\n"
+        "        return x * self.weight + self.plain + self.mask\n"
     )
     model = {
         "buffers": {"noise": {"shape": [10], "init": "normal_", "persistent": False}},
@@ -111,6 +115,8 @@ def test_layers_of_ones_own_and_drawn_buffers_are_made_as_training_made_them(fol
         "before = torch.get_rng_state(); again = model_of(reopen(" + repr(str(ran.run)) + "))\n"
         "assert torch.equal(before, torch.get_rng_state())\n"
         "assert torch.equal(model.own.mask, again.own.mask) and torch.equal(model.noise, again.noise)\n"
+        f"saved = torch.load({str(ran.run / 'checkpoints/best.ckpt')!r}, weights_only=True)['state_dict']\n"
+        "assert len(model.own.seen) > 1 and model.own.seen == saved['model.own._extra_state']['seen']\n"
         "from builder.seeding import reseed\nimport builder\n"
         "reseed(0, 'init'); real = builder.build(" + repr(str(ran.run / "model.yaml")) + ")\n"
         "assert torch.equal(model.own.mask, real.own.mask) and torch.equal(model.noise, real.noise)\n"

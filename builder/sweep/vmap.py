@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import statistics
@@ -21,7 +22,7 @@ from builder.sweep.objectives import values_of
 if TYPE_CHECKING:
     from builder.sweep.vmap_fit import Fit, Trainee
     from builder.sweep.vmap_group import Member
-    from builder.sweep.vmap_saved import Ended
+    from builder.sweep.vmap_saved import Begun, Ended
 
 
 TOLD = 2.0
@@ -45,6 +46,8 @@ class Vmap:
         self.slots, self._compiles, self._every = size, compile, save_seconds
         self._jobs: list[TrialJob] = []
         self._said: set[str] = set()
+        self._over: list[_Saves] = []
+        """Of groups that have ended: their checkpoints are kept until it is noted how."""
 
     def submit(self, job: TrialJob) -> None:
         """Take a trial; all that were taken begin at the next `poll`."""
@@ -54,16 +57,24 @@ class Vmap:
         """Train all that were taken, to their end."""
         from builder.sweep.trial import run_trial
 
+        self._forget()
         jobs, self._jobs = self._jobs, []
         try:
             done = self._grouped(jobs)
         except KeyboardInterrupt:
+            self._over = []  # nothing is noted of those that had ended
             return [(job.number, Outcome("interrupted", reason="interrupted (Ctrl-C)")) for job in jobs]
         return [(job.number, done[job.number] if job.number in done else run_trial(job)) for job in jobs]
 
     def cancel(self) -> None:
         """Forget what wasn't begun."""
         self._jobs = []
+        self._forget()
+
+    def _forget(self) -> None:
+        for saves in self._over:
+            saves.forget()
+        self._over = []
 
     def _grouped(self, jobs: Sequence[TrialJob]) -> dict[int, Outcome]:
         """The outcomes of the trials that train together; those that are missing train alone."""
@@ -76,7 +87,9 @@ class Vmap:
         for job in jobs:
             try:
                 members = [] if _is_done(book, job) else _members(job)
-                keyed = [((key(member), file_of(_run(book, member))), member) for member in members]
+                # What failed and is tried once more begins anew.
+                begun = [None if job.attempt else file_of(_run(book, member)) for member in members]
+                keyed = [((key(member), file), member) for member, file in zip(members, begun, strict=True)]
             except Alone as reason:
                 self._alone(reason)
                 continue
@@ -101,36 +114,56 @@ class Vmap:
 
         None where they have to train alone, which is said.
         """
-        from builder.sweep.vmap_fit import Fit
         from builder.sweep.vmap_group import Alone
         from builder.sweep.vmap_saved import begun
 
-        runs = [run for member in members if (run := _run(book, member)) is not None]
-        going = None if file is None else begun(file, text, members, runs)
-        if going is not None and not going.members:
-            return going.ended
-        members = members if going is None else going.members
+        if file is not None:
+            runs = [run for member in members if (run := _run(book, member)) is not None]
+            try:
+                if (going := begun(file, text, members, runs)) is not None:
+                    return self._together(book, text, going.members, going)
+            except Exception as error:  # whatever is wrong with what was left, they can still begin anew
+                self._say(f"trials don't go on from {file}: {one_line(error)}")
         try:
-            if len(members) < 2 and going is None:
-                raise Alone("no other differs from one in numbers alone")
-            started = time.monotonic()
-            reports = _Reports(book)
-            saves = _Saves(text, self._every)
-            fit = Fit(members, reports.epoch, compiles=self._compiles, begun=going, on_saved=saves.epoch)
-            trials = len({member.job.number for member in members})
-            self._say(f"{len(members)} trainings of {trials} trials train together"
-                      + (f", from epoch {going.epoch + 1}" if going is not None else ""))  # fmt: skip
-            trainees = fit.run(reports.opened)
-            saves.forget()
+            return self._together(book, text, members, None)
         except Alone as reason:
             self._alone(reason)
         except (RuntimeError, MemoryError) as error:
             self._alone(f"together they failed with {one_line(error)}")
-        else:
-            for one in trainees:
-                one.seconds = (time.monotonic() - started) / len(trainees)
-            return [*trainees, *fit.ended]
         return ()
+
+    def _together(
+        self, book: Book, text: str, members: Sequence[Member], going: Begun | None
+    ) -> Sequence[Trainee | Ended]:
+        """The trainings of a group, trained to their end.
+
+        Raises:
+            Alone: they can't train together.
+        """
+        from builder.sweep.vmap_fit import Fit
+        from builder.sweep.vmap_group import Alone
+
+        trainees: Sequence[Trainee] = ()
+        ended: Sequence[Ended] = () if going is None else going.ended
+        saves = _Saves(text, self._every, going)
+        if members:
+            if len(members) < 2 and going is None:
+                raise Alone("no other differs from one in numbers alone")
+            reports = _Reports(book)
+            fit = Fit(members, reports.epoch, compiles=self._compiles, begun=going, on_saved=saves.epoch)
+            trials = len({member.job.number for member in members})
+            said = f"{len(members)} trainings of {trials} trials train together"
+
+            def opened(trainees: Sequence[Trainee]) -> None:
+                self._say(said if going is None else f"{said}, from epoch {going.epoch + 1}")
+                reports.opened(trainees)
+
+            trainees = fit.run(opened)
+        self._over.append(saves)
+        every: list[Trainee | Ended] = [*trainees, *ended]
+        for one in every:
+            one.seconds = saves.seconds / len(every)
+        return every
 
     def _alone(self, reason: object) -> None:
         self._say(f"trials train alone: {reason}")
@@ -176,28 +209,36 @@ def _run(book: Book, member: Member) -> Path | None:
 class _Saves:
     """Writes the checkpoints of a group, of the key `text`, at least `every` seconds apart; None: none."""
 
-    def __init__(self, text: str, every: float | None) -> None:
+    def __init__(self, text: str, every: float | None, going: Begun | None) -> None:
         self._text, self._every, self._last = text, every, time.monotonic()
-        self._file: Path | None = None
+        self._began = self._last - (0.0 if going is None else going.seconds)
+        self._files = {going.file} if going is not None and going.is_whole else set()
+
+    @property
+    def seconds(self) -> float:
+        """How long the group has trained, before it went on too."""
+        return time.monotonic() - self._began
 
     def epoch(self, fit: Fit, epoch: int) -> None:
         """After an epoch: write one, if it is time."""
-        from builder.sweep.vmap_saved import FILE, save
+        from builder.sweep.vmap_saved import save
 
         if self._every is None or time.monotonic() - self._last < self._every:
             return
         try:
-            save(fit, self._text, epoch)
+            save(fit, self._text, epoch, self.seconds)
         except RunError as error:
             print(f"note: no more checkpoints of what trains together: {one_line(error)}", file=sys.stderr)
             self._every = None
             return
-        self._file, self._last = fit.trainees[0].run.path / FILE, time.monotonic()
+        self._files.add(fit.file)
+        self._last = time.monotonic()
 
     def forget(self) -> None:
-        """Delete what was written: all have ended."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+        """Delete what was written, and what they all went on from: it is noted how they ended."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 class _Reports:
@@ -206,6 +247,8 @@ class _Reports:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._told: dict[int, float] = {}
+        self._before = {row.number: max(row.curve, default=-1) for row in book.rows()}
+        """The last epoch that the study knows of each trial: up to it all was judged before a process was killed."""
 
     def opened(self, trainees: Sequence[Trainee]) -> None:
         """Note the runs of each trial, beside those of its other trainings."""
@@ -220,6 +263,8 @@ class _Reports:
         """Tell of an epoch; why the trial is to end here, if it is."""
         job = one.member.job
         if len(job.replicates) > 1 or len(job.objectives) > 1 or job.monitor not in values:
+            return None
+        if epoch <= self._before.get(job.number, -1):
             return None
         value, last = values[job.monitor], epoch + 1 == one.member.values["trainer"]["max_epochs"]
         if job.pruner is None and not last and time.monotonic() - self._told.get(job.number, 0.0) < TOLD:

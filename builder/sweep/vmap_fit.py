@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,15 @@ from torch.optim import Optimizer
 from builder.optim.optimizer import build_optimizer
 from builder.pipeline import initialised
 from builder.precision import settled_precision
-from builder.runs.folder import one_line
+from builder.run_files import open_folder
+from builder.runs.command import command_line
+from builder.runs.folder import Run, one_line
 from builder.seeding import reseed
 from builder.sweep.vmap_batches import Batches
 from builder.sweep.vmap_group import Alone, Member, differing
 from builder.sweep.vmap_model import Together
 from builder.sweep.vmap_phase import Gathered
-from builder.sweep.vmap_saved import Begun, Ended
+from builder.sweep.vmap_saved import Begun, Ended, place_of
 from builder.sweep.vmap_trainee import Trainee, opened, reopened
 
 TRIED = 3
@@ -75,6 +78,7 @@ class Fit:
         self.epochs, self.seconds = self.trainer["max_epochs"], 0.0
         self.trainees: list[Trainee] = []
         self.active: list[Trainee] = []
+        self.file = Path()
 
     def _together(self, models: Sequence[nn.Module], *, dropouts: Sequence[str], gathers: bool) -> Together:
         def optimizer(index: int, model: nn.Module) -> Optimizer:
@@ -132,24 +136,38 @@ class Fit:
             self._finish(time.perf_counter() - started)
         except BaseException as error:
             for one in self.trainees:
-                if one.run.state == "running":
-                    one.run.__exit__(type(error), error, error.__traceback__)
+                self._close(one.run, error)
             raise
         finally:
             torch.set_default_dtype(default)
         return self.trainees
+
+    def _close(self, run: Run, error: BaseException) -> None:
+        """Leave a run as it is when an error ends the group; one that was to go on, and hasn't yet, as it was."""
+        if run.state != "running":
+            return
+        if self.begun is not None and not self.active:
+            run.restore()
+        else:
+            run.__exit__(type(error), error, error.__traceback__)
 
     def _open(self) -> None:
         batches = self.batches.count("train")
         steps = {"total_steps": batches * self.epochs, "max_epochs": self.epochs, "steps_per_epoch": batches}
         pairs = zip(self.members, self.made, self.together.models, self.together.optimizers, strict=True)
         for index, (member, (_, initial, loaded), model, optimizer) in enumerate(pairs):
-            leader = self.trainees[0].run.path if index else None
-            if self.begun is None:
-                one = opened(member, model, (initial, loaded), optimizer, steps, leader)
-            else:
-                known, run = self.begun.known[index], self.begun.runs[index]
-                one = reopened(member, model, optimizer, steps, leader, run, known, self.begun.file)
+            begun = self.begun
+            run = open_folder(member.ready) if begun is None else Run(begun.runs[index], command_line(), again=True)
+            try:
+                if index == 0:
+                    self.file = place_of(run.path.resolve(), begun)
+                if begun is None:
+                    one = opened(run, member, model, (initial, loaded), optimizer, steps, self.file)
+                else:
+                    one = reopened(run, member, model, optimizer, steps, self.file, begun.known[index], begun.file)
+            except BaseException as error:
+                self._close(run, error)
+                raise
             self.trainees.append(one)
         if self.begun is not None:  # after the schedules were made, which set the first rates
             self.begun.put_in(self.together)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from builder.durable import write_file
 from builder.errors import BuilderError
 from builder.opened import data_of
 from builder.runs import attempts
+from builder.runs.status import status
 from builder.sweep.vmap_group import Member
 from builder.training.checkpoint import check_plain
 from builder.training.positions import NOT_AN_ARCHIVE, dump
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 FILE = Path("checkpoints", ".together.ckpt")
 """Where it lies in the folder of the group's first run; a hidden file is none of what a run leaves behind."""
+PRUNED = "pruned after "
+"""How the reason of a run begins that was pruned."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ended:
     """A training that ended before the others did: pruned, or failed."""
 
@@ -43,10 +47,10 @@ class Ended:
 class Begun:
     """What trainings go on from. Of the `members` that do, `known` says what each had, `runs` are the folders."""
 
-    members: Sequence[Member]
-    runs: Sequence[Path]
-    known: Sequence[Mapping[str, Any]]
-    ended: Sequence[Ended]
+    members: list[Member]
+    runs: list[Path]
+    known: list[Mapping[str, Any]]
+    ended: list[Ended]
     tree: Mapping[str, Any]
     file: Path
 
@@ -59,6 +63,16 @@ class Begun:
     def step(self) -> int:
         """The steps that are done."""
         return int(self.tree["step"])
+
+    @property
+    def seconds(self) -> float:
+        """How long that took."""
+        return float(self.tree["seconds"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all go on that trained then: nobody else needs the file."""
+        return len(self.tree["members"]) == len(self.members) + len(self.ended)
 
     def put_in(self, together: Together) -> None:
         """Give models and optimisers what they had."""
@@ -73,13 +87,19 @@ class Begun:
         together.number = int(self.tree["number"])
 
 
-def save(fit: Fit, key: str, epoch: int) -> None:
-    """Write the checkpoint of a group after an epoch, in the place of the one before; `key` is the group's.
+def save(fit: Fit, key: str, epoch: int, seconds: float) -> None:
+    """Write the checkpoint of a group after an epoch, in the place of the one before.
+
+    Args:
+        fit: the group's training.
+        key: what its members have in common.
+        epoch: the one that is over.
+        seconds: how long it has taken so far.
 
     Raises:
         RunError: it can't be written, or something of it isn't a tensor or a plain value.
     """
-    together, leader = fit.together, fit.trainees[0].run.path
+    together, leader = fit.together, fit.file.parent.parent
     places = {id(one): place for place, one in enumerate(fit.active) if not one.ended}
     members = []
     for one in fit.trainees:
@@ -97,20 +117,27 @@ def save(fit: Fit, key: str, epoch: int) -> None:
     for each in fit.ended:
         members.append({"run": os.path.relpath(each.run, leader), "ended": each.ended, "failed": each.failed})
     tree = {
-        "key": key, "epoch": epoch + 1, "step": fit.step, "number": together.number, "params": together.params,
-        "state": together.state, "members": members,
+        "key": key, "epoch": epoch + 1, "step": fit.step, "seconds": seconds, "number": together.number,
+        "params": together.params, "state": together.state, "members": members,
     }  # fmt: skip
     check_plain(tree)
-    write_file(leader / FILE, partial(dump, tree))
+    write_file(fit.file, partial(dump, tree))
 
 
 def file_of(run: Path | None) -> Path | None:
     """The checkpoint of the group that a run was trained in at last; None if there is none."""
     if run is None or not (run / "config.yaml").is_file():
         return None
-    leader = (attempts.attempts(run) or [{}])[-1].get("together")
-    file = run / leader / FILE if isinstance(leader, str) else None
-    return file.resolve() if file is not None and file.is_file() else None
+    last = (attempts.attempts(run) or [{}])[-1]
+    # What it went on from is there until a checkpoint of its own is.
+    files = [run / last[key] for key in ("together", "from") if isinstance(last.get(key), str)]
+    return next((file.resolve() for file in files if file.is_file()), None)
+
+
+def place_of(leader: Path, begun: Begun | None) -> Path:
+    """Where a group keeps its checkpoint: not in the place of one that others may still go on from."""
+    files = (leader / FILE.with_name(f".together{number}.ckpt") for number in ("", *range(2, 1000)))
+    return next(file for file in files if not file.exists() or begun is None or begun.is_whole)
 
 
 def begun(file: Path, key: str, members: Sequence[Member], runs: Sequence[Path]) -> Begun | None:
@@ -127,9 +154,17 @@ def begun(file: Path, key: str, members: Sequence[Member], runs: Sequence[Path])
         for member, run in zip(members, runs, strict=True):
             if data_of(run).get("fingerprint") != member.ready.data.fingerprint():
                 return None
-    except (OSError, KeyError, TypeError, BuilderError, *NOT_AN_ARCHIVE):
+    except (OSError, KeyError, TypeError, BuilderError, pickle.UnpicklingError, *NOT_AN_ARCHIVE):
         return None
-    every = [(member, run, known[run.resolve()]) for member, run in zip(members, runs, strict=True)]
-    on = [each for each in every if "place" in each[2]]
-    ended = [Ended(member, run, each["ended"], each["failed"]) for member, run, each in every if "place" not in each]
-    return Begun([each[0] for each in on], [each[1] for each in on], [each[2] for each in on], ended, tree, file)
+    going = Begun([], [], [], [], tree, file)
+    for member, run in zip(members, runs, strict=True):
+        each, stood = known[run.resolve()], status(run)
+        if (stood.reason or "").startswith(PRUNED):  # since then; judged again, it might not be
+            going.ended.append(Ended(member, run, str(stood.reason), failed=False))
+        elif "place" not in each:
+            going.ended.append(Ended(member, run, each["ended"], each["failed"]))
+        else:
+            going.members.append(member)
+            going.runs.append(run)
+            going.known.append(each)
+    return going

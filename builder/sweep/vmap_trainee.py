@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from builder.optim.scheduler import build_scheduler
 from builder.report.run import write_report
-from builder.run_files import describe, open_folder
+from builder.run_files import describe
 from builder.runs import attempts
 from builder.runs.command import command_line
 from builder.runs.folder import Run
@@ -113,38 +113,32 @@ class Trainee:
 
 
 def opened(
-    member: Member, model: nn.Module, reports: tuple[Any, Any], optimizer: Optimizer, steps: Mapping[str, int],
-    leader: Path | None,
+    run: Run, member: Member, model: nn.Module, reports: tuple[Any, Any], optimizer: Optimizer,
+    steps: Mapping[str, int], file: Path,
 ) -> Trainee:  # fmt: skip
-    """A model with its run folder, which says how its weights began (`reports`); `steps` is for its schedule.
+    """A model with its new run folder, which says how its weights began (`reports`).
 
-    `leader` is the first run folder of those that train together; None: this is it.
+    `steps` is for its schedule, `file` where the checkpoint of all will be.
     """
-    run = open_folder(member.ready)
-    _attempt(run, leader, None, 0)
+    _attempt(run, file, None, 0)
     describe(run, member.ready, *reports)
     return _trainee(member, model, run, optimizer, steps)
 
 
 def reopened(
-    member: Member, model: nn.Module, optimizer: Optimizer, steps: Mapping[str, int], leader: Path | None,
-    path: Path, known: Mapping[str, Any], file: Path,
+    run: Run, member: Member, model: nn.Module, optimizer: Optimizer, steps: Mapping[str, int], file: Path,
+    known: Mapping[str, Any], begun: Path,
 ) -> Trainee:  # fmt: skip
-    """A model that goes on in a run folder that is there, from what is `known` of it by the checkpoint `file`.
-
-    Raises:
-        RunError: another process is in the folder, or it can't be written.
-    """
-    run = Run(path, command_line(), again=True)
+    """A model that goes on in its run folder, from what is `known` of it by the checkpoint `begun`."""
     one = _trainee(member, model, run, optimizer, steps)
     one.history = {int(epoch): dict(values) for epoch, values in known["history"].items()}
-    _attempt(run, leader, os.path.relpath(file, path), len(one.history))
     if known["best"] is not None:
         device = next(iter(one.weights.values())).device
         weights = {name: tensor.to(device) for name, tensor in known["best"]["weights"].items()}
         one.best = (known["best"]["value"], known["best"]["epoch"], weights)
     if one.schedule is not None:
         one.schedule.scheduler.load_state_dict(known["schedule"])
+    _attempt(run, file, begun, len(one.history))
     for logger in one.loggers:
         if isinstance(logger, CSVLogger | TensorBoardLogger):
             logger.rewind(() if isinstance(logger, CSVLogger) else {})  # type: ignore[arg-type]
@@ -154,11 +148,14 @@ def reopened(
     return one
 
 
-def _attempt(run: Run, leader: Path | None, begun: str | None, epoch: int) -> None:
-    """Note that a run is trained together with others, and where their checkpoint is."""
-    together = os.path.relpath(leader or run.path, run.path)
-    note = {"started": now(), "command": command_line(), "from": begun, "together": together}
-    attempts.add(run.path, {**note, "epoch": epoch} if begun else note)
+def _attempt(run: Run, file: Path, begun: Path | None, epoch: int) -> None:
+    """Note that a run is trained together with others, where their checkpoint will be, and from which they go on."""
+    within = run.path.resolve()
+    note: dict[str, Any] = {"started": now(), "command": command_line(), "from": None}
+    note["together"] = os.path.relpath(file, within)
+    if begun is not None:
+        note |= {"from": os.path.relpath(begun, within), "epoch": epoch}
+    attempts.add(run.path, note)
 
 
 def _trainee(member: Member, model: nn.Module, run: Run, optimizer: Optimizer, steps: Mapping[str, int]) -> Trainee:

@@ -6,13 +6,16 @@ import random
 import signal
 import time
 from dataclasses import asdict, replace
+from datetime import date
 
 import pytest
 import torch
 from sweep_helpers import results, sweep
 
 from builder.runs.attempts import attempts
+from builder.runs.lock import Lock
 from builder.runs.process import this_process
+from builder.runs.status import status
 from builder.sweep import vmap
 from builder.sweep.book import Book
 from command_line import finish, run, start
@@ -37,8 +40,13 @@ def stopped(folder, epoch, monkeypatch, *words, rates=RATES, saving=SAVING):
     with monkeypatch.context() as patch:
         patch.setattr(vmap._Saves, "epoch", then_stop)
         assert sweep(folder, *words, rates, saving, tiny=WORDS).code == 130
+    abandon(folder)
+
+
+def abandon(folder):
+    """Let the trials be those of a process that has ended."""
     study = study_of(folder)
-    for row in study.rows():  # that of a process which has ended
+    for row in study.rows():
         study.note(row.number, "owner", json.dumps(asdict(replace(this_process(), ticks=0))))
 
 
@@ -46,9 +54,9 @@ def study_of(folder):
     return Book(f"sqlite:///{folder}/outputs/sweeps/s/study.db", "s")
 
 
-def resumed(folder, *, at):
+def resumed(folder, *words, at):
     """Resume it; it has to say from which epoch, if from any."""
-    ran = run(folder, "sweep", "resume", "outputs/sweeps/s")
+    ran = run(folder, "sweep", "resume", "outputs/sweeps/s", *words)
     assert ran.code == 0, ran.err
     notes = [line for line in ran.err.splitlines() if "train together" in line]
     assert [line.partition(", from epoch ")[2] for line in notes] == at
@@ -133,6 +141,36 @@ def test_some_of_those_that_trained_together_go_on_without_the_others(tmp_path, 
                 torch.testing.assert_close(value, theirs["last"][key], rtol=1e-4, atol=1e-6)
 
 
+def test_where_fewer_are_trained_at_once_the_others_keep_what_they_go_on_from(tmp_path, monkeypatch):
+    stopped(tmp_path, 1, monkeypatch)
+    rows = resumed(tmp_path, "sweep.executor={type: vmap, size: 2, save_seconds: 0}", at=["3", "3"])
+    assert all(attempts(tmp_path / row["run"])[1]["epoch"] == 2 for row in rows.values())
+
+
+@pytest.mark.parametrize("seconds", ["null", "30"])
+def test_what_all_went_on_from_is_deleted_when_they_have_ended(seconds, tmp_path, monkeypatch):
+    stopped(tmp_path, 3, monkeypatch)
+    before = status((tmp_path / "outputs/sweeps/s/digits_mlp").iterdir().__next__()).seconds
+    rows = resumed(tmp_path, f"sweep.executor={{type: vmap, save_seconds: {seconds}}}", at=["5"])
+    assert not list(tmp_path.rglob(".together*.ckpt"))
+    for row in rows.values():
+        assert status(tmp_path / row["run"]).seconds > before and len(attempts(tmp_path / row["run"])) == 2
+
+
+def test_what_is_killed_before_its_next_checkpoint_goes_on_from_the_same_one(tmp_path, monkeypatch):
+    """Though the first of them has failed since, in whose folder it lies."""
+    stopped(tmp_path, 1, monkeypatch, rates="optimizer.lr=1e30,3e-3,1e-3")
+    resume = vmap._Saves.epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(vmap._Saves, "epoch", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s", "sweep.executor={type: vmap, save_seconds: 30}")
+    assert ran.code == 130 and vmap._Saves.epoch is resume
+    abandon(tmp_path)
+    rows = resumed(tmp_path, SAVING, at=["3"])
+    assert [row["state"] for row in rows.values()] == ["failed", "complete", "complete"]
+    assert [len(attempts(tmp_path / row["run"])) for row in rows.values()] == [1, 3, 3]
+
+
 def damaged(folder):
     (file,) = folder.rglob(".together.ckpt")
     data = bytearray(file.read_bytes())
@@ -145,16 +183,48 @@ def gone(folder):
     file.unlink()
 
 
+def another(folder):
+    (file,) = folder.rglob(".together.ckpt")
+    torch.save({"a": 1}, file)
+
+
+def more_than_tensors(folder):
+    (file,) = folder.rglob(".together.ckpt")
+    torch.save({"a": date(2026, 1, 1)}, file)
+
+
+def without_a_part(folder):
+    (file,) = folder.rglob(".together.ckpt")
+    tree = torch.load(file, weights_only=True)
+    del tree["members"][1]["history"]
+    torch.save(tree, file)
+
+
 def other_data(folder):
     for file in folder.rglob("data.json"):
         file.write_text(file.read_text().replace('"train": "', '"train": "0', 1))
 
 
-@pytest.mark.parametrize("change", [damaged, gone, other_data])
+@pytest.mark.parametrize("change", [damaged, gone, another, more_than_tensors, without_a_part, other_data])
 def test_what_cannot_go_on_begins_anew(change, tmp_path, monkeypatch):
     stopped(tmp_path, 1, monkeypatch)
     change(tmp_path)
     rows = resumed(tmp_path, at=[""])
+    folders = [tmp_path / row["run"] for row in rows.values()]
+    assert all(row["state"] == "complete" for row in rows.values())
+    assert all(len(attempts(folder)) == 1 for folder in folders)
+    others = [path for path in (tmp_path / "outputs/sweeps/s/digits_mlp").iterdir() if path not in folders]
+    assert [status(path).state for path in others] == ["interrupted"] * 3
+
+
+def test_a_run_that_another_process_is_in_is_left_and_all_begin_anew(tmp_path, monkeypatch):
+    stopped(tmp_path, 1, monkeypatch)
+    folder = sorted((tmp_path / "outputs/sweeps/s/digits_mlp").iterdir())[1]
+    lock = Lock(folder)
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    lock.release()
+    assert ran.code == 0 and "note: trials don't go on from " in ran.err and "is in use by this process" in ran.err
+    rows = results(tmp_path)
     assert all(row["state"] == "complete" and len(attempts(tmp_path / row["run"])) == 1 for row in rows.values())
 
 
