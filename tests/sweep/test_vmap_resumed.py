@@ -150,11 +150,12 @@ def test_where_fewer_are_trained_at_once_the_others_keep_what_they_go_on_from(tm
 @pytest.mark.parametrize("seconds", ["null", "30"])
 def test_what_all_went_on_from_is_deleted_when_they_have_ended(seconds, tmp_path, monkeypatch):
     stopped(tmp_path, 3, monkeypatch)
-    before = status((tmp_path / "outputs/sweeps/s/digits_mlp").iterdir().__next__()).seconds
+    before = {path.name: status(path).seconds for path in (tmp_path / "outputs/sweeps/s/digits_mlp").iterdir()}
     rows = resumed(tmp_path, f"sweep.executor={{type: vmap, save_seconds: {seconds}}}", at=["5"])
     assert not list(tmp_path.rglob(".together*.ckpt"))
     for row in rows.values():
-        assert status(tmp_path / row["run"]).seconds > before and len(attempts(tmp_path / row["run"])) == 2
+        folder = tmp_path / row["run"]
+        assert status(folder).seconds > before[folder.name] and len(attempts(folder)) == 2
 
 
 def test_what_is_killed_before_its_next_checkpoint_goes_on_from_the_same_one(tmp_path, monkeypatch):
