@@ -46,23 +46,34 @@ def run(folder, *words, env=None):
 
 
 @contextlib.contextmanager
+def one_thread():
+    """Within it PyTorch computes on one thread: sums are split by threads, and small tensors gain nothing from them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
 def as_in_a_new_process(folder, words, env):
     """Settings of torch, `sys` and the environment, users' modules and what they register: all as it was afterwards."""
     import torch
 
     modules, path, argv, environment = set(sys.modules), list(sys.path), sys.argv, dict(os.environ)
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
+    deterministic = torch.are_deterministic_algorithms_enabled()
     sys.argv = ["builder", *words]
     os.environ.update(env)
     try:
-        with contextlib.chdir(folder):
+        with contextlib.chdir(folder), one_thread():
             yield
     finally:
         sys.argv, sys.path[:] = argv, path
         os.environ.clear()
         os.environ.update(environment)
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         for name in set(sys.modules) - modules:
             if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(Path(folder).resolve()):

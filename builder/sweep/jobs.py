@@ -11,6 +11,8 @@ from builder.sweep.search import Search
 from builder.sweep.settings import Source
 
 State = Literal["complete", "pruned", "failed", "interrupted"]
+PRUNED = "pruned after"
+"""How the reason begins of a trial that was pruned, and of its run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from builder.runs.folder import one_line
 from builder.runs.status import status
 from builder.sweep.book import Book
 from builder.sweep.history import read_history
-from builder.sweep.jobs import Outcome, TrialJob
+from builder.sweep.jobs import PRUNED, Outcome, TrialJob
 from builder.sweep.objectives import values_of
 from builder.sweep.settings import composed
 
@@ -89,7 +89,7 @@ def _run(job: TrialJob) -> Outcome:
             mean = statistics.fmean(values[0] for values in every)
             hopeless = book.report(job.number, index, mean)
             if hopeless and job.pruner is not None and index + 1 < len(job.replicates):
-                raise Stopped(f"pruned after training {index + 1} of {len(job.replicates)}: a mean of {mean:.4g}")
+                raise Stopped(f"{PRUNED} training {index + 1} of {len(job.replicates)}: a mean of {mean:.4g}")
     columns = list(zip(*every, strict=True))
     spread = tuple(statistics.stdev(column) for column in columns) if len(every) > 1 else None
     return Outcome("complete", tuple(statistics.fmean(column) for column in columns), spread)
@@ -187,7 +187,7 @@ class _Trainer:
             return
         hopeless = self.book.report(self.job.number, epoch, value)
         if hopeless and self.job.pruner is not None:
-            raise Stopped(f"pruned after epoch {epoch + 1}: {self.job.monitor} {value:.4g}")
+            raise Stopped(f"{PRUNED} epoch {epoch + 1}: {self.job.monitor} {value:.4g}")
 
 
 def result(outcome: Outcome) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from builder.errors import RunError
 from builder.runs.folder import one_line
 from builder.runs.status import status
 from builder.sweep.book import Book
-from builder.sweep.jobs import Outcome, TrialJob
+from builder.sweep.jobs import PRUNED, Outcome, TrialJob
 from builder.sweep.objectives import values_of
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ class Vmap:
         if file is not None:
             runs = [run for member in members if (run := _run(book, member)) is not None]
             try:
-                if (going := begun(file, text, members, runs)) is not None:
-                    return self._together(book, text, going.members, going)
+                going = begun(file, text, members, runs)
+                return self._together(book, text, going.members, going)
             except Exception as error:  # whatever is wrong with what was left, they can still begin anew
-                self._say(f"trials don't go on from {file}: {one_line(error)}")
+                self._say(f"trials begin anew, and don't go on from {file}: {one_line(error)}")
         try:
             return self._together(book, text, members, None)
         except Alone as reason:
@@ -150,7 +150,7 @@ class Vmap:
             if len(members) < 2 and going is None:
                 raise Alone("no other differs from one in numbers alone")
             reports = _Reports(book)
-            fit = Fit(members, reports.epoch, compiles=self._compiles, begun=going, on_saved=saves.epoch)
+            fit = Fit(members, reports.epoch, compiles=self._compiles, begun=going, after_epoch=saves.epoch)
             trials = len({member.job.number for member in members})
             said = f"{len(members)} trainings of {trials} trials train together"
 
@@ -271,7 +271,7 @@ class _Reports:
             return None
         self._told[job.number] = time.monotonic()
         hopeless = self._book.report(job.number, epoch, value)
-        return f"pruned after epoch {epoch + 1}: {job.monitor} {value:.4g}" if hopeless and job.pruner else None
+        return f"{PRUNED} epoch {epoch + 1}: {job.monitor} {value:.4g}" if hopeless and job.pruner else None
 
 
 def _outcome(every: Sequence[Trainee | Ended]) -> Outcome:

@@ -42,7 +42,7 @@ class Fit:
 
     def __init__(
         self, members: Sequence[Member], on_epoch: OnEpoch, *, compiles: bool | None, begun: Begun | None = None,
-        on_saved: Callable[[Fit, int], object] = lambda fit, epoch: None,
+        after_epoch: Callable[[Fit, int], object] = lambda fit, epoch: None,
     ) -> None:  # fmt: skip
         """Make the models, and try a step.
 
@@ -51,13 +51,13 @@ class Fit:
             on_epoch: told of each epoch of each.
             compiles: whether the step is compiled; None: where that pays.
             begun: what they go on from.
-            on_saved: called after each epoch after which there is more to train: the place to write a checkpoint.
+            after_epoch: called after each epoch after which there is more to train: the place to write a checkpoint.
 
         Raises:
             Alone: they can't train together after all.
         """
         self.members, self.on_epoch, self.compiles = members, on_epoch, compiles
-        self.begun, self.on_saved = begun, on_saved
+        self.begun, self.after_epoch = begun, after_epoch
         self.ended: Sequence[Ended] = () if begun is None else begun.ended
         self.task, self.trainer = members[0].ready.task, members[0].values["trainer"]
         self.seed, self.usual = members[0].values["seed"], members[0].ready.data.batch_size
@@ -132,7 +132,7 @@ class Fit:
                 self._epoch(epoch)
                 if not self.active:
                     break
-                self.on_saved(self, epoch)
+                self.after_epoch(self, epoch)
             self._finish(time.perf_counter() - started)
         except BaseException as error:
             for one in self.trainees:

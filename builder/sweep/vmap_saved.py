@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from builder.durable import write_file
-from builder.errors import BuilderError
+from builder.errors import RunError
 from builder.opened import data_of
 from builder.runs import attempts
 from builder.runs.status import status
+from builder.sweep.jobs import PRUNED
 from builder.sweep.vmap_group import Member
 from builder.training.checkpoint import check_plain
 from builder.training.positions import NOT_AN_ARCHIVE, dump
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 FILE = Path("checkpoints", ".together.ckpt")
 """Where it lies in the folder of the group's first run; a hidden file is none of what a run leaves behind."""
-PRUNED = "pruned after "
-"""How the reason of a run begins that was pruned."""
 
 
 @dataclass(slots=True, eq=False)
@@ -140,22 +139,20 @@ def place_of(leader: Path, begun: Begun | None) -> Path:
     return next(file for file in files if not file.exists() or begun is None or begun.is_whole)
 
 
-def begun(file: Path, key: str, members: Sequence[Member], runs: Sequence[Path]) -> Begun | None:
-    """What trainings with these run folders go on from; None where they can't: the file is damaged, or not of them."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if archive.testzip() is not None:
-                return None
-        tree = torch.load(file, map_location="cpu", weights_only=True)
-        leader = file.parent.parent
-        known = {(leader / each["run"]).resolve(): each for each in tree["members"]}
-        if tree["key"] != key or not all(run.resolve() in known for run in runs):
-            return None
-        for member, run in zip(members, runs, strict=True):
-            if data_of(run).get("fingerprint") != member.ready.data.fingerprint():
-                return None
-    except (OSError, KeyError, TypeError, BuilderError, pickle.UnpicklingError, *NOT_AN_ARCHIVE):
-        return None
+def begun(file: Path, key: str, members: Sequence[Member], runs: Sequence[Path]) -> Begun:
+    """What trainings with these run folders go on from.
+
+    Raises:
+        RunError: the file is damaged, or not of them as they are now.
+    """
+    tree = _read(file)
+    leader = file.parent.parent
+    known = {(leader / each["run"]).resolve(): each for each in tree["members"]}
+    if tree["key"] != key or not all(run.resolve() in known for run in runs):
+        raise RunError("they aren't the trials that it was written for, or their configs have changed")
+    for member, run in zip(members, runs, strict=True):
+        if data_of(run).get("fingerprint") != member.ready.data.fingerprint():
+            raise RunError("their data have changed")
     going = Begun([], [], [], [], tree, file)
     for member, run in zip(members, runs, strict=True):
         each, stood = known[run.resolve()], status(run)
@@ -168,3 +165,15 @@ def begun(file: Path, key: str, members: Sequence[Member], runs: Sequence[Path])
             going.runs.append(run)
             going.known.append(each)
     return going
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        tree = torch.load(file, map_location="cpu", weights_only=True) if damaged is None else None
+    except (OSError, pickle.UnpicklingError, *NOT_AN_ARCHIVE):
+        tree = None
+    if not isinstance(tree, Mapping) or not {"key", "members"} <= tree.keys():
+        raise RunError("it is damaged")
+    return tree

@@ -206,11 +206,25 @@ def other_data(folder):
         file.write_text(file.read_text().replace('"train": "', '"train": "0', 1))
 
 
-@pytest.mark.parametrize("change", [damaged, gone, another, more_than_tensors, without_a_part, other_data])
-def test_what_cannot_go_on_begins_anew(change, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (damaged, "it is damaged"),
+        (gone, None),
+        (another, "it is damaged"),
+        (more_than_tensors, "it is damaged"),
+        (without_a_part, "KeyError: 'history'"),
+        (other_data, "their data have changed"),
+    ],
+)
+def test_what_cannot_go_on_begins_anew_and_that_is_said(change, why, tmp_path, monkeypatch):
     stopped(tmp_path, 1, monkeypatch)
     change(tmp_path)
-    rows = resumed(tmp_path, at=[""])
+    ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
+    assert ran.code == 0, ran.err
+    said = [line.rpartition(".ckpt: ")[2] for line in ran.err.splitlines() if "note: trials begin anew" in line]
+    assert said == ([] if why is None else [why]) and ", from epoch" not in ran.err
+    rows = results(tmp_path)
     folders = [tmp_path / row["run"] for row in rows.values()]
     assert all(row["state"] == "complete" for row in rows.values())
     assert all(len(attempts(folder)) == 1 for folder in folders)
@@ -224,7 +238,11 @@ def test_a_run_that_another_process_is_in_is_left_and_all_begin_anew(tmp_path, m
     lock = Lock(folder)
     ran = run(tmp_path, "sweep", "resume", "outputs/sweeps/s")
     lock.release()
-    assert ran.code == 0 and "note: trials don't go on from " in ran.err and "is in use by this process" in ran.err
+    assert (
+        ran.code == 0
+        and "note: trials begin anew, and don't go on from " in ran.err
+        and "is in use by this process" in ran.err
+    )
     rows = results(tmp_path)
     assert all(row["state"] == "complete" and len(attempts(tmp_path / row["run"])) == 1 for row in rows.values())
 

@@ -1,11 +1,10 @@
 import pytest
-import torch
+
+from command_line import one_thread
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def calm():
     """Models of a few hundred weights train faster on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from builder.config.saved import dump_yaml
-from command_line import run
+from command_line import one_thread, run
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1")
 
@@ -42,12 +41,10 @@ def make_pictures(folder, count=12):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """What is computed by hand here has the bits of commands, which run on one thread: sums are split by threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def calm():
+    """What is computed by hand here has the bits of commands, which run on one thread."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
